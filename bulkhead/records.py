@@ -1,0 +1,123 @@
+"""Rows: one record of one request by one observer, as JSON lines.
+
+The client writes ClientRow (loadtest/), nginx writes ProxyRow (nginx/nginx.conf.j2, log_format
+rows), a service writes ServiceRow (services/rows.py). This module is the one place that gives
+their shape. Times named `planned`, `sent`, `done` and `t` are CLOCK_MONOTONIC seconds, which every
+process of one host shares; nginx knows only the wall clock, so `ended` is Unix seconds and the run
+keeps the offset between the two.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+
+Error = Literal["", "refused", "reset", "closed", "timeout", "stopped", "other"]
+Effect = Literal["", "none", "applied", "replayed"]
+
+
+class ClientRow(msgspec.Struct, frozen=True):
+    """What the client saw of one request. Exactly one send on the wire belongs to one row.
+
+    `status` is 0 when no whole answer arrived; `error` then says how it ended. `effect` says what
+    the request asks for: `read` changes nothing, the others change the ledger entry `entry`
+    (known for a POST only once it is answered).
+    """
+
+    id: str
+    name: str
+    method: str
+    target: str
+    planned: float
+    sent: float
+    done: float
+    status: int
+    error: Error = ""
+    key: str = ""
+    instance: str = ""
+    boot: str = ""
+    bytes: int = 0
+    effect: Literal["read", "create", "replace", "change", "delete"] = "read"
+    entry: str = ""
+    replayed: bool = False
+
+
+class ProxyRow(msgspec.Struct, frozen=True):
+    """What nginx saw of one request.
+
+    `addrs`, `statuses`, `connect`, `header` and `response` are nginx's own lists, an attempt each:
+    attempts are joined by ", ", groups (internal redirects) by " : ". `complete` is "OK" only when
+    the whole answer was sent.
+    """
+
+    id: str
+    proxy_id: str
+    ended: float
+    took: float
+    method: str
+    target: str
+    status: int
+    bytes: int
+    complete: str
+    request_class: str
+    key: str
+    client: str
+    worker: int
+    connection: int
+    addrs: str
+    statuses: str
+    connect: str
+    header: str
+    response: str
+    instance: str
+    boot: str
+
+
+class ServiceRow(msgspec.Struct, frozen=True):
+    """One end of one execution: `begin` is written before any effect, `end` after the answer.
+
+    An execution is named by (boot, n). A begin without an end died with its process or still runs.
+    """
+
+    kind: Literal["begin", "end"]
+    t: float
+    id: str
+    n: int
+    instance: str
+    pid: int
+    boot: str
+    method: str = ""
+    target: str = ""
+    key: str | None = None
+    status: int = 0
+    effect: Effect = ""
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One record of something that happened to the stack."""
+
+    t: float
+    kind: str
+    target: str
+    detail: str = ""
+
+
+Row = TypeVar("Row", bound=msgspec.Struct)
+
+encode = msgspec.json.Encoder().encode
+
+
+def read_rows(path: Path, shape: type[Row]) -> Iterator[Row]:
+    """The rows of one JSON-lines file, in file order.
+
+    Raises:
+        msgspec.DecodeError: a line is not a row of this shape; the message names file and line.
+    """
+    decoder = msgspec.json.Decoder(shape)
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                yield decoder.decode(line)
+            except msgspec.DecodeError as error:
+                raise msgspec.DecodeError(f"{path}:{number}: {error}") from error
