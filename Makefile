@@ -1,0 +1,76 @@
+# Thin: every target is one command that also works by hand. `make` alone prints this help.
+# Settings can be overridden for one command: make up SET="services.api.instances=8"
+
+SHELL := /bin/bash
+BULKHEAD := .venv/bin/bulkhead
+SET ?=
+export BULKHEAD_SET := $(strip $(BULKHEAD_SET) $(SET))
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## print this help
+	@echo "make TARGET   (first time: make up)"
+	@echo
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
+
+.PHONY: setup
+setup: ## install what is missing: nginx (Debian/Ubuntu package) and .venv from requirements.lock
+	@./setup.sh
+
+$(BULKHEAD):
+	@echo "nothing is installed here yet: run make up" >&2; exit 4
+
+.PHONY: up
+up: setup ## start the stack; safe to repeat
+	@$(BULKHEAD) up
+
+.PHONY: down
+down: $(BULKHEAD) ## stop it; nothing stays: no process, socket or port
+	@$(BULKHEAD) down
+
+.PHONY: restart
+restart: $(BULKHEAD) ## down, then up: applies every change of stack.toml
+	@$(BULKHEAD) restart
+
+.PHONY: reload
+reload: $(BULKHEAD) ## apply a change that concerns nginx only, without losing a request
+	@$(BULKHEAD) reload
+
+.PHONY: status
+status: $(BULKHEAD) ## every process: state, ready, restarts, memory, address
+	@$(BULKHEAD) status
+
+.PHONY: logs
+logs: $(BULKHEAD) ## the last lines that every process printed
+	@$(BULKHEAD) logs
+
+.PHONY: load
+load: setup ## run Locust for 30 s (UI=1: its web UI; USERS=20 TIME=30 SHAPE=steady|ramp|spike)
+	@$(BULKHEAD) load --users $(or $(USERS),20) --time $(or $(TIME),30) --shape $(or $(SHAPE),steady) $(if $(UI),--ui)
+
+.PHONY: test
+test: setup ## all tests: real processes on free ports; another stack may be up
+	@.venv/bin/python -m pytest
+
+.PHONY: check
+check: setup ## lint, format, types and the tests that start no process
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/python -m pytest -q -m "not live"
+
+.PHONY: bench
+bench: setup ## measure: time of up, requests per second through nginx and directly
+	@.venv/bin/python -m bench
+
+.PHONY: lock
+lock: ## pin the newest allowed versions into requirements.lock (needs uv)
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-annotate --no-header --extra dev --upgrade pyproject.toml -o requirements.lock
+
+.PHONY: clean
+clean: ## down, then remove var/ (configuration, logs, rows, the ledger, runs) and caches; .venv stays
+	@if [ -x $(BULKHEAD) ]; then $(BULKHEAD) down; fi
+	@rm -rf var .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,103 @@
+"""The nginx program: where it is, whether it accepts a configuration, and which one it serves."""
+
+import shutil
+import signal
+import subprocess
+from http.client import HTTPException
+from pathlib import Path
+
+from bulkhead.clock import wait_until
+from bulkhead.control import process
+from bulkhead.control.unix import UnixConnection
+from bulkhead.errors import ConfigError, MissingError, StartError, StateError
+from bulkhead.render.files import File, write_all
+from bulkhead.render.nginx import generation_of
+from bulkhead.render.paths import Home
+
+RELOAD_S = 10
+# Debian's nginx is in /usr/sbin, which is not on an ordinary user's PATH.
+SEARCH = "/usr/sbin:/usr/local/sbin:/usr/local/bin:/usr/bin"
+
+
+def find_nginx(path: str) -> Path:
+    """The nginx program, looked for in `path` (as in $PATH) and then where packages put it.
+
+    Raises:
+        MissingError: it is not installed.
+    """
+    found = shutil.which("nginx", path=f"{path}:{SEARCH}" if path else SEARCH)
+    if found is None:
+        raise MissingError(
+            "nginx is not installed: run `make up` as root to install it, "
+            "or `sudo apt-get install --no-install-recommends nginx`"
+        )
+    return Path(found)
+
+
+def test_configuration(nginx: Path, home: Path, conf: Path) -> None:
+    """Let nginx itself judge a configuration (`nginx -t`).
+
+    Raises:
+        ConfigError: with nginx's own words.
+    """
+    done = subprocess.run(
+        [nginx, "-t", "-q", "-p", home, "-c", conf],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    if done.returncode != 0:
+        complaints = [line for line in done.stderr.splitlines() if line.strip()]
+        raise ConfigError(f"nginx refuses {conf}:", *complaints)
+
+
+def take_over(nginx: Path, home: Home, text: str) -> None:
+    """Replace the configuration of a running nginx, and wait until only the new one serves.
+
+    Raises:
+        ConfigError: nginx refuses the text; the old configuration stays, on disk and in force.
+        StateError: there is no nginx to tell.
+        StartError: the old workers still take new connections after `RELOAD_S`.
+    """
+    draft = home.etc / "nginx.conf.new"
+    write_all([File(draft, text)])
+    try:
+        test_configuration(nginx, home.path, draft)
+    except ConfigError:
+        draft.unlink()
+        raise
+    draft.replace(home.nginx_conf)
+    master = process.find(int((home.run / "nginx.pid").read_text()))
+    if master is None:
+        raise StateError("nginx is not running now; it will start with the new configuration")
+    old = process.children(master.pid)
+    process.send(master, signal.SIGHUP)
+    wanted = generation_of(text)
+    done = wait_until(
+        lambda: generation(home.internal_socket) == wanted and not any(map(_accepts, old)),
+        RELOAD_S,
+    )
+    if not done:
+        raise StartError(f"nginx did not take over the new configuration within {RELOAD_S} s")
+
+
+def generation(socket: Path) -> str:
+    """Which rendering the worker that answers serves; empty when nginx does not answer."""
+    connection = UnixConnection(socket, timeout_s=2)
+    try:
+        connection.request("GET", "/generation")
+        return connection.getresponse().read().decode()
+    except (OSError, HTTPException):
+        return ""
+    finally:
+        connection.close()
+
+
+def _accepts(worker: process.Process) -> bool:
+    """Whether an old worker still takes new connections; one that drains says so in its title."""
+    try:
+        title = Path(f"/proc/{worker.pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return process.alive(worker) and b"shutting down" not in title

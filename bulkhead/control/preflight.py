@@ -1,0 +1,68 @@
+"""What is looked at before anything starts: ports, limits, folders. All complaints come at once."""
+
+import resource
+import secrets
+from pathlib import Path
+
+from bulkhead.control.ports import Listener, blocking, listeners
+from bulkhead.errors import StateError
+from bulkhead.render.files import File, write_all
+from bulkhead.render.nginx import descriptors
+from bulkhead.render.paths import Home
+from bulkhead.topology.model import Topology
+
+
+def check(topology: Topology) -> None:
+    """Refuse to start into a wall.
+
+    Raises:
+        StateError: a port is taken, or the system allows too few open files.
+    """
+    complaints = _ports_taken(topology, listeners()) + _too_few_files(topology)
+    if complaints:
+        raise StateError(*complaints)
+
+
+def prepare(topology: Topology) -> None:
+    """Make the home folder ready for a start: folders, key, empty rows, no stale sockets."""
+    home = Home(topology.home)
+    for folder in (home.path, home.etc, home.run, home.log, home.rows, home.data, home.tmp):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not home.secret.exists():
+        write_all([File(home.secret, secrets.token_hex(32) + "\n")])
+    for socket in (home.supervisor_socket, home.internal_socket):
+        socket.unlink(missing_ok=True)  # nginx cannot bind to what a killed one left behind
+    for rows in (home.proxy_rows, home.service_rows):
+        _set_aside(rows)
+
+
+def _set_aside(rows: Path) -> None:
+    """Keep the rows of the stack's last life as `.old`, so that no file grows for ever."""
+    if rows.exists():
+        rows.replace(rows.with_name(rows.name + ".old"))
+
+
+def _ports_taken(topology: Topology, taken: list[Listener]) -> list[str]:
+    host, _, port = topology.proxy.listen.rpartition(":")
+    wanted = [("proxy.listen", "nginx", host, int(port))]
+    wanted += [
+        (f"services.{one.service}.port", one.name, one.host, one.port)
+        for one in topology.instances()
+    ]
+    return [
+        f"{topology.source}: {key}: {name} would listen on {host}:{port}, "
+        f"which {owner.describe()} holds; stop that, or choose another port"
+        for key, name, host, port in wanted
+        if (owner := blocking(host, port, taken))
+    ]
+
+
+def _too_few_files(topology: Topology) -> list[str]:
+    needed = descriptors(topology)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard == resource.RLIM_INFINITY or hard >= needed:
+        return []
+    return [
+        f"{topology.source}: proxy.connections = {topology.proxy.connections}: needs {needed} open "
+        f"files, this user may have {hard} (ulimit -Hn); lower it to {(hard - 256) // 2}"
+    ]

@@ -1,0 +1,47 @@
+"""Is an instance ready? Asked through nginx's internal listener, where each has a path of its own.
+
+An answer counts only when it carries the identity of the instance that was asked: a port that
+someone else answers, or two instances that were mixed up, is not ready.
+"""
+
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+from bulkhead.control.unix import UnixConnection
+from bulkhead.topology.model import Instance
+
+PROBE_TIMEOUT_S = 2.5  # more than the internal listener's own read time-out, so nginx answers first
+
+
+def proxy_ready(socket: Path) -> bool:
+    """Whether nginx serves."""
+    return _get(socket, "/status")[0] == 200
+
+
+def instance_ready(socket: Path, instance: Instance) -> bool:
+    """Whether this instance says it is ready, in its own name."""
+    status, who = _get(socket, f"/{instance.name}/readyz")
+    return status == 200 and who == instance.name
+
+
+def public_answer(url: str, route: str) -> str:
+    """Which instance answers a route at the public listener; empty when none does."""
+    connection = HTTPConnection(url.removeprefix("http://"), timeout=PROBE_TIMEOUT_S)
+    return _ask(connection, "HEAD", route)[1]
+
+
+def _get(socket: Path, target: str) -> tuple[int, str]:
+    return _ask(UnixConnection(socket, PROBE_TIMEOUT_S), "GET", target)
+
+
+def _ask(connection: HTTPConnection, method: str, target: str) -> tuple[int, str]:
+    """Status (0 when nobody answers) and who answered."""
+    try:
+        connection.request(method, target, headers={"X-Request-ID": "readiness-probe"})
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status, answer.headers.get("X-Instance", "")
+    except (OSError, HTTPException):
+        return 0, ""
+    finally:
+        connection.close()

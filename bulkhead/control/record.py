@@ -1,0 +1,96 @@
+"""The record of a running stack: which supervisord leads it, and the topology it was started with.
+
+It is how every later command finds the stack, and how what a dead supervisord left behind is found:
+supervisord leads a session of its own, and nothing that it starts leaves that session.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bulkhead.control.process import Process, alive, session
+from bulkhead.errors import StateError
+from bulkhead.render.files import File, write_all
+from bulkhead.render.paths import Home
+from bulkhead.topology.load import parse
+from bulkhead.topology.model import Topology
+
+
+@dataclass(frozen=True)
+class Record:
+    """What `up` writes down."""
+
+    pid: int
+    start_ticks: int
+    machine: str  # the kernel's boot id: after a reboot, pids mean other processes
+    nginx: str  # the program that was started
+    source: str  # the topology's file, and below what it said
+    topology: dict[str, object]
+
+    @property
+    def supervisord(self) -> Process:
+        """The process that leads the stack."""
+        return Process(self.pid, self.start_ticks)
+
+    def leads(self) -> bool:
+        """Whether this supervisord still runs."""
+        return self.machine == machine() and alive(self.supervisord)
+
+    def members(self) -> list[Process]:
+        """supervisord, if it lives, and every process that it or its children started."""
+        if self.machine != machine():
+            return []
+        found = session(self.pid)
+        # Had the number been given to a new session leader, that one would not be ours.
+        leader = next((one for one in found if one.pid == self.pid), None)
+        return found if leader in (None, self.supervisord) else []
+
+    def resolved(self) -> Topology:
+        """The topology that is in force, whatever the file says by now."""
+        return parse(self.topology, Path(self.source))
+
+
+def machine() -> str:
+    """The id of this boot of the machine."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def read(home: Home) -> Record | None:
+    """The record in a home folder; None when no stack was started there."""
+    try:
+        return Record(**json.loads(_path(home).read_text()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise StateError(f"{_path(home)}: is not a record of a stack: {error}") from error
+
+
+def write(home: Home, record: Record) -> None:
+    """Put the record down."""
+    write_all([File(_path(home), json.dumps(asdict(record), indent=1) + "\n")])
+
+
+def remove(home: Home) -> None:
+    """Forget the stack."""
+    _path(home).unlink(missing_ok=True)
+
+
+def require(home: Home) -> Record:
+    """The record of the running stack.
+
+    Raises:
+        StateError: it is not up, or it runs without a supervisord.
+    """
+    found = read(home)
+    if found and found.leads():
+        return found
+    if found and (left := found.members()):
+        raise StateError(
+            f"supervisord of this stack (pid {found.pid}) is dead and {len(left)} of its processes "
+            "run on without it: run `make up` to replace them, or `make down` to stop them"
+        )
+    raise StateError(f"the stack in {home.path} is not up: run `make up`")
+
+
+def _path(home: Home) -> Path:
+    return home.run / "stack.json"

@@ -1,0 +1,58 @@
+"""Everything that can go wrong in a way that a user can act upon.
+
+    BulkheadError          the command ends with `code`, printing every line of `lines`
+      UsageError     2     the command line is wrong
+      ConfigError    3     the topology is wrong; nothing was started
+      MissingError   4     a program that the stack needs is not installed
+      StateError     5     the stack is not in the state that the command needs
+      StartError     6     the stack, or a part of it, did not become ready
+      EvidenceError  7     what was recorded does not add up, so no figure is given
+
+Any other exception is a defect of Bulkhead itself and ends with a traceback and code 70.
+"""
+
+
+class BulkheadError(Exception):
+    """Ends the command. Each line says what, where, which value, and what to do about it."""
+
+    code = 1
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+class UsageError(BulkheadError):
+    """The command line is wrong."""
+
+    code = 2
+
+
+class ConfigError(BulkheadError):
+    """The topology is wrong. It carries one line per problem, all of them at once."""
+
+    code = 3
+
+
+class MissingError(BulkheadError):
+    """A program that the stack needs is not installed."""
+
+    code = 4
+
+
+class StateError(BulkheadError):
+    """The stack is not in the state that the command needs."""
+
+    code = 5
+
+
+class StartError(BulkheadError):
+    """The stack, or a part of it, did not become ready."""
+
+    code = 6
+
+
+class EvidenceError(BulkheadError):
+    """What was recorded does not add up."""
+
+    code = 7

@@ -1,0 +1,86 @@
+"""Where things are in a home folder. Every path of a running stack has its one name here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folder of one stack. All of it is mode 0700: what is in it belongs to one user."""
+
+    path: Path
+
+    @property
+    def etc(self) -> Path:
+        """Rendered configuration."""
+        return self.path / "etc"
+
+    @property
+    def run(self) -> Path:
+        """Sockets, pids, and the record of the running stack."""
+        return self.path / "run"
+
+    @property
+    def log(self) -> Path:
+        """What supervisord, nginx and the instances print."""
+        return self.path / "log"
+
+    @property
+    def rows(self) -> Path:
+        """Proxy and service rows of the running stack."""
+        return self.path / "rows"
+
+    @property
+    def data(self) -> Path:
+        """The ledger and the session key: what outlives the stack."""
+        return self.path / "data"
+
+    @property
+    def runs(self) -> Path:
+        """Run folders."""
+        return self.path / "runs"
+
+    @property
+    def tmp(self) -> Path:
+        """nginx's spool for bodies."""
+        return self.path / "tmp"
+
+    @property
+    def supervisor_socket(self) -> Path:
+        """supervisord's XML-RPC."""
+        return self.run / "supervisor.sock"
+
+    @property
+    def internal_socket(self) -> Path:
+        """nginx's internal listener."""
+        return self.run / "internal.sock"
+
+    @property
+    def nginx_conf(self) -> Path:
+        """nginx's rendered configuration."""
+        return self.etc / "nginx.conf"
+
+    @property
+    def supervisord_conf(self) -> Path:
+        """supervisord's rendered configuration."""
+        return self.etc / "supervisord.conf"
+
+    @property
+    def proxy_rows(self) -> Path:
+        """One line a request, written by nginx."""
+        return self.rows / "proxy.jsonl"
+
+    @property
+    def service_rows(self) -> Path:
+        """Two lines an execution, written by the services."""
+        return self.rows / "service.jsonl"
+
+    @property
+    def ledger(self) -> Path:
+        """The ledger's database."""
+        return self.data / "ledger.sqlite3"
+
+    @property
+    def secret(self) -> Path:
+        """The key that signs session cookies."""
+        return self.data / "session.key"

@@ -1,0 +1,148 @@
+"""The rules of a topology that span more than one field. Each is one function that yields problems.
+
+A problem is (path, value, what is allowed), so that every message has the same form.
+"""
+
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address
+from pathlib import Path
+
+from bulkhead.topology.model import Topology
+
+Problem = tuple[str, object, str]
+Check = Callable[[Topology], Iterator[Problem]]
+
+# sockaddr_un.sun_path holds 108 octets with the final NUL (unix(7)).
+UNIX_PATH_MAX = 107
+
+
+def ports_are_unique(topology: Topology) -> Iterator[Problem]:
+    """No two listeners of one stack may share a port (a host is not enough: 0.0.0.0 takes all)."""
+    listen = topology.proxy.listen
+    taken = {int(listen.rpartition(":")[2]): f"proxy.listen = {listen}"}
+    for one in topology.instances():
+        path = f"services.{one.service}.port"
+        if one.port > 65535:
+            yield (
+                path,
+                topology.services[one.service].port,
+                (f"{one.name} would listen on {one.port}; ports end at 65535"),
+            )
+        elif one.port in taken:
+            yield (
+                path,
+                topology.services[one.service].port,
+                (
+                    f"{one.name} would listen on {one.port}, which {taken[one.port]} already has; "
+                    "every listener needs a port of its own"
+                ),
+            )
+        else:
+            taken[one.port] = one.name
+
+
+def weights_fit(topology: Topology) -> Iterator[Problem]:
+    """Weights are given for all instances or for none, and only to a policy that reads them."""
+    for name, service in topology.services.items():
+        if service.weights is None:
+            continue
+        path = f"services.{name}.weights"
+        if len(service.weights) != service.instances:
+            yield (
+                path,
+                service.weights,
+                (f"must have one weight for each of the {service.instances} instances"),
+            )
+
+
+def hash_has_a_key(topology: Topology) -> Iterator[Problem]:
+    """`hash` needs to know what to hash; the others would ignore it."""
+    for name, service in topology.services.items():
+        path = f"services.{name}.hash_key"
+        if service.policy == "hash" and service.hash_key is None:
+            yield path, None, 'is missing; policy "hash" needs one, such as "$request_uri"'
+        if service.policy != "hash" and service.hash_key is not None:
+            yield path, service.hash_key, f'only policy "hash" reads it, not "{service.policy}"'
+
+
+def routes_are_unique(topology: Topology) -> Iterator[Problem]:
+    """Each route leads to exactly one service, and /static/ belongs to nginx."""
+    owners: dict[str, str] = {}
+    for name, service in topology.services.items():
+        path = f"services.{name}.routes"
+        for route in service.routes:
+            if route in owners:
+                yield path, route, f"services.{owners[route]}.routes has it too; give it to one"
+            elif route == "/static/":
+                yield path, route, "is served by nginx itself; choose another"
+            owners.setdefault(route, name)
+    if sum(service.static is not None for service in topology.services.values()) > 1:
+        yield "services", list(topology.services), "only one service may have `static`"
+
+
+def static_exists(topology: Topology) -> Iterator[Problem]:
+    """A folder of static files must be there, or every one of them is a 404."""
+    for name, service in topology.services.items():
+        if service.static is not None and not (topology.root / service.static).is_dir():
+            yield (
+                f"services.{name}.static",
+                service.static,
+                ("no such folder; it is relative to the topology's root"),
+            )
+
+
+def listens_on_loopback(topology: Topology) -> Iterator[Problem]:
+    """Nothing is reachable from another host unless someone said so."""
+    host, _, port = topology.proxy.listen.rpartition(":")
+    if not 1 <= int(port) <= 65535:
+        yield "proxy.listen", topology.proxy.listen, "the port must be 1 to 65535"
+    try:
+        address = ip_address(host.strip("[]"))
+    except ValueError:
+        yield "proxy.listen", topology.proxy.listen, "is not an IP address and port"
+        return
+    if not address.is_loopback and not topology.proxy.allow_remote:
+        yield (
+            "proxy.listen",
+            topology.proxy.listen,
+            ("is not a loopback address; set proxy.allow_remote = true to listen for other hosts"),
+        )
+
+
+def workers_are_gunicorns(topology: Topology) -> Iterator[Problem]:
+    """A Tornado instance is one process; more of them are instances, not workers."""
+    for name, service in topology.services.items():
+        if service.kind == "tornado" and service.workers != 1:
+            yield (
+                f"services.{name}.workers",
+                service.workers,
+                ("a tornado instance is one process; raise `instances` instead"),
+            )
+
+
+def home_is_usable(topology: Topology) -> Iterator[Problem]:
+    """Unix sockets have short names, and paths go into two configuration languages."""
+    longest = topology.home / "run" / "supervisor.sock"
+    if len(bytes(longest)) > UNIX_PATH_MAX - len(".12345"):  # supervisord binds name.pid first
+        yield (
+            "stack.home",
+            str(topology.home),
+            (f"too long: {longest} must stay under {UNIX_PATH_MAX - 6} octets"),
+        )
+    for path, what in ((topology.home, "stack.home"), (topology.root, "the checkout's path")):
+        if bad := set(str(path)) & set("\"'\\;{}$%\n\r\t#*?"):
+            yield what, str(path), f"must not contain {' '.join(map(repr, sorted(bad)))}"
+    if topology.home in (Path("/"), topology.root):
+        yield "stack.home", str(topology.home), "must be a folder of its own"
+
+
+CHECKS: tuple[Check, ...] = (
+    ports_are_unique,
+    weights_fit,
+    hash_has_a_key,
+    routes_are_unique,
+    static_exists,
+    listens_on_loopback,
+    workers_are_gunicorns,
+    home_is_usable,
+)

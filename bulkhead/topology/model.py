@@ -1,0 +1,142 @@
+"""The topology: what stack.toml says, as frozen values with every default and every limit.
+
+Units are in the names (`_s`, `_kb`). Cross-field rules live in checks.py; this module knows one
+field at a time.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,19}$")]
+Address = Annotated[str, Field(pattern=r"^(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-f:]+\]):\d{1,5}$")]
+Host = Annotated[str, Field(pattern=r"^127(\.\d{1,3}){3}$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+Route = Annotated[str, Field(pattern=r"^/([A-Za-z0-9._~-]+/)*$")]
+# nginx variables and plain text; nothing that could end the directive or open a block.
+HashKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_$.:/-]+$")]
+App = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*(:[A-Za-z_]\w*)?$")]
+Policy = Literal["round_robin", "least_conn", "ip_hash", "hash", "random_two"]
+
+
+class Section(BaseModel):
+    """A table of stack.toml: typed strictly, frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", validate_default=True)
+
+
+class StackSection(Section):
+    """Which stack this is and where it lives."""
+
+    name: Name = "bulkhead"
+    home: Annotated[str, Field(min_length=1)] = "var"
+    rows: bool = True
+
+
+class ProxySection(Section):
+    """nginx: its public listener, its limits, and how it moves on from a broken instance."""
+
+    listen: Address = "127.0.0.1:8080"
+    allow_remote: bool = False
+    workers: Annotated[int, Field(ge=1, le=64)] = 2
+    connections: Annotated[int, Field(ge=64, le=100_000)] = 2048
+    grace_s: Seconds = 10
+    max_body_kb: Annotated[int, Field(ge=1, le=1_048_576)] = 1024
+    max_header_kb: Annotated[int, Field(ge=1, le=64)] = 8
+    client_timeout_s: Seconds = 30
+    keepalive_s: Seconds = 65
+    tries: Annotated[int, Field(ge=1, le=64)] = 4
+    tries_s: Seconds = 20
+    connect_s: Seconds = 1
+    upstream_idle: Annotated[int, Field(ge=1, le=1024)] = 64
+    upstream_idle_s: Seconds = 60
+
+
+class ServiceSection(Section):
+    """One service: what runs, how many times, where, and which requests it gets."""
+
+    kind: Literal["tornado", "gunicorn"]
+    app: App | None = None
+    instances: Annotated[int, Field(ge=1, le=64)] = 1
+    workers: Annotated[int, Field(ge=1, le=16)] = 1
+    host: Host = "127.0.0.1"
+    port: Port
+    routes: Annotated[list[Route], Field(min_length=1)]
+    static: str | None = None
+    policy: Policy = "round_robin"
+    weights: list[Annotated[int, Field(ge=1, le=100)]] | None = None
+    hash_key: HashKey | None = None
+    hash_consistent: bool = True
+    max_fails: Annotated[int, Field(ge=0, le=1000)] = 0
+    fail_timeout_s: Annotated[int, Field(ge=1, le=3600)] = 1
+    timeout_s: Seconds = 10
+    grace_s: Seconds = 10
+    boot_s: Seconds = 15
+    env: dict[Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")], str] = {}
+
+
+class TopologyFile(Section):
+    """The whole file."""
+
+    stack: StackSection = StackSection()
+    proxy: ProxySection = ProxySection()
+    services: Annotated[dict[Name, ServiceSection], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One supervised process group of a service, at one address."""
+
+    name: str
+    service: str
+    host: str
+    port: int
+    weight: int
+
+    @property
+    def address(self) -> str:
+        """`host:port`."""
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Topology:
+    """stack.toml, resolved: absolute paths and one flat record per instance."""
+
+    file: TopologyFile
+    root: Path  # the checkout: where services/ and the templates are
+    home: Path  # where everything that the stack writes lives
+    source: str  # the file's name, for messages and headers
+
+    @property
+    def name(self) -> str:
+        """The stack's name."""
+        return self.file.stack.name
+
+    @property
+    def proxy(self) -> ProxySection:
+        """The nginx section."""
+        return self.file.proxy
+
+    @property
+    def services(self) -> dict[str, ServiceSection]:
+        """The services by name, in the file's order."""
+        return self.file.services
+
+    @property
+    def url(self) -> str:
+        """Where a client of this host reaches the stack."""
+        host, _, port = self.proxy.listen.rpartition(":")
+        return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
+
+    def instances(self, service: str | None = None) -> list[Instance]:
+        """Every instance, or those of one service, in the order of the file."""
+        return [
+            Instance(f"{name}-{number}", name, one.host, one.port + number - 1, weight)
+            for name, one in self.services.items()
+            if service in (None, name)
+            for number, weight in enumerate(one.weights or [1] * one.instances, 1)
+        ]

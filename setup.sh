@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Install what is missing, and nothing else: nginx from the system's packages, and .venv from requirements.lock.
+# Safe to repeat; with everything in place it takes a few milliseconds.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+say() { printf 'setup: %s\n' "$*"; }
+die() { printf 'setup: %s\n' "$*" >&2; exit 4; }
+
+# as_root COMMAND...: run a command as root, by sudo when this is an ordinary user.
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"
+  elif command -v sudo >/dev/null; then sudo "$@"
+  else die "needs root for: $*  (there is no sudo here; run that as root, then repeat)"
+  fi
+}
+
+install_packages() {
+  command -v apt-get >/dev/null ||
+    die "missing: $*. Install it with this system's package manager, then repeat."
+  say "installing $* (Debian/Ubuntu packages)"
+  # The package's own service would listen on port 80 of every address. Nothing of it may start.
+  local policy=/usr/sbin/policy-rc.d own_policy=""
+  if [ ! -e "$policy" ]; then
+    own_policy=1
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    as_root chmod 755 "$policy"
+  fi
+  local failed=""
+  { as_root apt-get update -qq &&
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@"; } \
+    >setup.log 2>&1 || failed=1
+  [ -z "$own_policy" ] || as_root rm -f "$policy"
+  [ -z "$failed" ] || { tail -n 5 setup.log >&2; die "apt-get could not install $*; all it said is in setup.log"; }
+  rm -f setup.log
+}
+
+find_python() {
+  local candidate
+  for candidate in python3.13 python3.12 python3.11 python3; do
+    if command -v "$candidate" >/dev/null &&
+       "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      printf '%s\n' "$candidate"
+      return
+    fi
+  done
+}
+
+# A `make test` of one checkout must not race a `make up` of the same one through the installation.
+if [ .venv/ready -nt requirements.lock ] && [ .venv/ready -nt pyproject.toml ] &&
+   PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v nginx >/dev/null; then
+  exit 0
+fi
+exec 9>.setup.lock
+flock 9
+
+if ! PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v nginx >/dev/null; then
+  install_packages nginx
+  if [ -d /run/systemd/system ]; then
+    as_root systemctl disable --quiet nginx || true   # or it takes port 80 at the next start of the machine
+  fi
+fi
+
+if [ ! .venv/ready -nt requirements.lock ] || [ ! .venv/ready -nt pyproject.toml ]; then
+  python=$(find_python)
+  [ -n "$python" ] || install_packages python3
+  python=$(find_python)
+  [ -n "$python" ] || die "needs Python 3.11 or newer; found $(python3 --version 2>&1)"
+  "$python" -c 'import ensurepip' 2>/dev/null || install_packages "$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
+  say "making .venv with $("$python" --version) and the packages of requirements.lock"
+  "$python" -m venv .venv
+  .venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+  .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+  touch .venv/ready
+fi
