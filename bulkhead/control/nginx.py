@@ -19,17 +19,17 @@ RELOAD_S = 10
 SEARCH = "/usr/sbin:/usr/local/sbin:/usr/local/bin:/usr/bin"
 
 
-def find_nginx(path: str) -> Path:
-    """The nginx program, looked for in `path` (as in $PATH) and then where packages put it.
+def find_nginx(program: str, path: str) -> Path:
+    """`program` by its path, or by its name in `path` (as in $PATH) and where packages put it.
 
     Raises:
         MissingError: it is not installed.
     """
-    found = shutil.which("nginx", path=f"{path}:{SEARCH}" if path else SEARCH)
+    found = shutil.which(program, path=f"{path}:{SEARCH}")
     if found is None:
         raise MissingError(
-            "nginx is not installed: run `make up` as root to install it, "
-            "or `sudo apt-get install --no-install-recommends nginx`"
+            f"{program} is not installed: `make setup` installs nginx, "
+            "or set proxy.program to the path of one"
         )
     return Path(found)
 

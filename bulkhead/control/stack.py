@@ -40,7 +40,7 @@ def up(topology: Topology, say: Say) -> bool:
             say(f"supervisord had died; stopping the {len(left)} processes it left behind")
             stop(found)
         preflight.check(topology)
-        program = nginx.find_nginx(os.environ.get("PATH", ""))
+        program = nginx.find_nginx(topology.proxy.program, os.environ.get("PATH", ""))
         preflight.prepare(topology)
         write_all(render(topology, program))
         nginx.test_configuration(program, home.path, home.nginx_conf)

@@ -117,12 +117,13 @@ _WORDS = {
 _PATTERNS = {
     "name": "must be 1 to 20 lower-case letters and digits, a letter first",
     "services": "must be 1 to 20 lower-case letters and digits, a letter first",
+    "program": "must be the name or the path of a program",
     "listen": 'must be an address and a port, such as "127.0.0.1:8080"',
     "host": 'must be a loopback address, such as "127.0.0.1"',
     "routes": 'must begin and end with "/", such as "/api/", and hold no spaces or patterns',
     "hash_key": "must be text and nginx variables, such as $request_uri, with no spaces or braces",
     "app": 'must be a module, or module:object, such as "services.web.wsgi:app"',
-    "env": "must be capital letters, digits and underscores",
+    "env": "a name is capital letters, digits and underscores; a value has no quotes and no ;",
 }
 _SECTIONS: dict[str, type[Section]] = {
     "stack": StackSection,

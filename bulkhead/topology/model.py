@@ -19,6 +19,9 @@ Route = Annotated[str, Field(pattern=r"^/([A-Za-z0-9._~-]+/)*$")]
 # nginx variables and plain text; nothing that could end the directive or open a block.
 HashKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_$.:/-]+$")]
 App = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*(:[A-Za-z_]\w*)?$")]
+EnvName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
+# supervisord's `environment=` has no escapes: a quote ends the value, " ;" starts a comment.
+EnvValue = Annotated[str, Field(pattern=r"^[^\"';\r\n]*$")]
 Policy = Literal["round_robin", "least_conn", "ip_hash", "hash", "random_two"]
 
 
@@ -39,6 +42,7 @@ class StackSection(Section):
 class ProxySection(Section):
     """nginx: its public listener, its limits, and how it moves on from a broken instance."""
 
+    program: Annotated[str, Field(pattern=r"^[A-Za-z0-9._/-]+$")] = "nginx"
     listen: Address = "127.0.0.1:8080"
     allow_remote: bool = False
     workers: Annotated[int, Field(ge=1, le=64)] = 2
@@ -75,7 +79,7 @@ class ServiceSection(Section):
     timeout_s: Seconds = 10
     grace_s: Seconds = 10
     boot_s: Seconds = 15
-    env: dict[Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")], str] = {}
+    env: dict[EnvName, EnvValue] = {}
 
 
 class TopologyFile(Section):

@@ -2,11 +2,13 @@
 
 Policy tests use it instead of services/api so that a distribution is nginx's doing alone.
 `GET /<anything>` answers 200 with the identity headers after ECHO_DELAY_MS (only in the instance
-that ECHO_SLOW names, when that is set).
+that ECHO_SLOW names, when that is set). `?die=api-1` kills the instance of that name by SIGKILL
+once it has read the request.
 """
 
 import asyncio
 import os
+import signal
 
 import tornado.web
 
@@ -18,6 +20,8 @@ class Echo(tornado.web.RequestHandler):
 
     async def get(self) -> None:
         who = current()
+        if self.get_query_argument("die", "") == who.instance:
+            os.kill(who.pid, signal.SIGKILL)
         slow = os.environ.get("ECHO_SLOW", who.instance) == who.instance
         if slow and not self.request.path.endswith("readyz"):
             await asyncio.sleep(int(os.environ.get("ECHO_DELAY_MS", "0")) / 1000)

@@ -1,0 +1,83 @@
+"""The rendered files, whole, for a few topologies. Run pytest with --update-golden, then read the
+diff: every changed line of it is a changed setting of somebody's proxy.
+"""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bulkhead.control.nginx import find_nginx
+from bulkhead.render.nginx import generation_of, render_nginx
+from bulkhead.render.supervisor import render_supervisor
+from bulkhead.topology.load import load
+from bulkhead.topology.model import Topology
+from tests.support.cases import cases, read_case, write_case
+
+ROOT = Path("stack.toml").resolve().parent
+
+
+def rendered(assignments: list[str]) -> tuple[str, str]:
+    topology = load(Path("stack.toml"), assignments)
+    texts = render_both(topology, Path("/usr/sbin/nginx"), Path("/venv/bin/python"))
+    generation = generation_of(texts[0])
+    nginx, supervisor = (
+        text.replace(str(ROOT), "/checkout").replace(generation, "GENERATION") for text in texts
+    )
+    return nginx, supervisor
+
+
+def render_both(topology: Topology, nginx: Path, interpreter: Path) -> tuple[str, str]:
+    (proxy,) = render_nginx(topology, user=None)
+    (supervisor,) = render_supervisor(topology, nginx, interpreter, user=None)
+    return proxy.text, supervisor.text
+
+
+@pytest.mark.parametrize("case", cases("golden"), ids=lambda path: path.stem)
+def test_rendered_files_are_as_reviewed(case: Path, request: pytest.FixtureRequest) -> None:
+    assignments, *expected = read_case(case)
+    found = rendered(assignments.splitlines())
+    if request.config.getoption("--update-golden"):
+        write_case(case, [assignments, *found])
+    else:
+        assert list(found) == expected
+
+
+@pytest.mark.parametrize("case", cases("golden"), ids=lambda path: path.stem)
+@pytest.mark.parametrize("home", ["plain", "with space"])
+def test_the_real_programs_accept_them(case: Path, home: str, tmp_path: Path) -> None:
+    """nginx -t, and supervisor's own parser: golden text that nobody can read proves nothing."""
+    assignments = read_case(case)[0].splitlines()
+    topology = load(Path("stack.toml"), [*assignments, f"stack.home={tmp_path / home}"])
+    for folder in ("run", "log", "tmp", "rows", "etc"):
+        (topology.home / folder).mkdir(parents=True)
+    nginx = find_nginx("nginx", "")
+    proxy, supervisor = render_both(topology, nginx, Path("/venv/bin/python"))
+    conf = topology.home / "etc" / "nginx.conf"
+    conf.write_text(proxy)
+    done = subprocess.run(
+        [nginx, "-t", "-p", topology.home, "-c", conf], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (topology.home / "etc" / "supervisord.conf").write_text(supervisor)
+    programs = parsed_by_supervisor(topology.home / "etc" / "supervisord.conf")
+    assert programs["nginx"][0].endswith(str(conf)) or home == "with space"
+    for one in topology.instances():
+        command, environment = programs[one.name]
+        assert command.startswith("/venv/bin/python -m ")
+        assert environment["BULKHEAD_INSTANCE"] == one.name
+        assert environment["BULKHEAD_ADDRESS"] == one.address
+        assert environment["BULKHEAD_LEDGER_URL"].endswith(f"{home}/data/ledger.sqlite3")
+
+
+def parsed_by_supervisor(conf: Path) -> dict[str, tuple[str, dict[str, str]]]:
+    """Command and environment of every program, as supervisor understands the file."""
+    from supervisor.options import ServerOptions
+
+    options = ServerOptions()
+    options.realize(args=["-c", str(conf)])
+    return {
+        program.name: (program.command, program.environment or {})
+        for group in options.process_group_configs
+        for program in group.process_configs
+    }

@@ -1,0 +1,84 @@
+"""Imports go one way. Reads the imports of every module and compares them with the rule."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Lowest first: a module imports from lower layers, or from its own package.
+LAYERS = [
+    {"errors", "clock"},
+    {"records", "rundir"},
+    {"topology", "accounting", "judge"},
+    {"render", "report"},
+    {"watch", "control"},
+    {"faults"},
+    {"drill", "dashboard"},
+    {"cli"},
+]
+# report shows what control found: it may read the shape of a status, never act.
+ALLOWED = {("report.status", "bulkhead.control.status")}
+
+PURE = ("topology", "render", "accounting", "judge")
+IMPURE = {"socket", "subprocess", "time", "http", "urllib", "signal", "asyncio", "threading"}
+
+
+def modules(package: str) -> list[Path]:
+    return sorted(Path(package).rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, at whatever depth."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def level(part: str) -> int:
+    return next(number for number, layer in enumerate(LAYERS) if part in layer)
+
+
+@pytest.mark.parametrize("path", modules("bulkhead"), ids=str)
+def test_bulkhead_imports_only_what_is_below(path: Path) -> None:
+    inside = path.relative_to("bulkhead").with_suffix("")
+    part = inside.parts[0]
+    if part == "__init__":
+        assert list(imports(path)) == []
+        return
+    for name in imports(path):
+        top, *rest = name.split(".")
+        assert top not in {"locust", "gevent", "services", "loadtest"}, f"{path} imports {name}"
+        if top != "bulkhead" or rest[0] == "__version__" or rest[0] == part:
+            continue
+        named = ".".join(inside.parts)
+        if any(named == who and name.startswith(what) for who, what in ALLOWED):
+            continue
+        assert level(rest[0]) < level(part), f"{path} ({part}) imports {name}"
+
+
+@pytest.mark.parametrize(
+    "path", [path for part in PURE for path in modules(f"bulkhead/{part}")], ids=str
+)
+def test_pure_packages_reach_for_nothing_outside(path: Path) -> None:
+    assert {name.split(".")[0] for name in imports(path)} & IMPURE == set()
+
+
+@pytest.mark.parametrize("path", modules("services"), ids=str)
+def test_services_share_no_code_with_what_measures_them(path: Path) -> None:
+    assert {name.split(".")[0] for name in imports(path)} & {"bulkhead", "loadtest"} == set()
+
+
+@pytest.mark.parametrize("path", modules("loadtest"), ids=str)
+def test_the_load_shares_only_the_rows(path: Path) -> None:
+    used = {name for name in imports(path) if name.split(".")[0] in {"bulkhead", "services"}}
+    assert all(name.startswith("bulkhead.records") for name in used), used
+
+
+def test_the_rule_is_checked_against_something() -> None:
+    """A rule over no files would pass for ever."""
+    assert len(modules("bulkhead")) > 20
+    assert "bulkhead.errors.ConfigError" in imports(Path("bulkhead/topology/load.py"))
