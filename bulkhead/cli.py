@@ -33,6 +33,7 @@ exit codes:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     arguments = _parser().parse_args(argv)
+    os.umask(0o077)  # what a stack writes belongs to the user who runs it
     try:
         return int(arguments.run(arguments))
     except BulkheadError as error:

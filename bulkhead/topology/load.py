@@ -123,7 +123,7 @@ _PATTERNS = {
     "routes": 'must begin and end with "/", such as "/api/", and hold no spaces or patterns',
     "hash_key": "must be text and nginx variables, such as $request_uri, with no spaces or braces",
     "app": 'must be a module, or module:object, such as "services.web.wsgi:app"',
-    "env": "a name is capital letters, digits and underscores; a value has no quotes and no ;",
+    "env": "a name is capital letters, digits and underscores; a value has no quotes, ; or #",
 }
 _SECTIONS: dict[str, type[Section]] = {
     "stack": StackSection,

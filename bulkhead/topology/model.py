@@ -20,8 +20,8 @@ Route = Annotated[str, Field(pattern=r"^/([A-Za-z0-9._~-]+/)*$")]
 HashKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_$.:/-]+$")]
 App = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*(:[A-Za-z_]\w*)?$")]
 EnvName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
-# supervisord's `environment=` has no escapes: a quote ends the value, " ;" starts a comment.
-EnvValue = Annotated[str, Field(pattern=r"^[^\"';\r\n]*$")]
+# supervisord's `environment=` has no escapes: a quote ends it, " ;" and " #" start a comment.
+EnvValue = Annotated[str, Field(pattern=r"^[^\"';#\r\n]*$")]
 Policy = Literal["round_robin", "least_conn", "ip_hash", "hash", "random_two"]
 
 

@@ -1,0 +1,258 @@
+"""up, status, reload, down: what each leaves, and what each says when it cannot."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from bulkhead.control import process, record
+from tests.support.ports import is_free
+from tests.support.stack import ECHO, ROOT, Stack, new_stack, running_stack
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.live
+
+
+def members(stack: Stack) -> list[process.Process]:
+    found = record.read(stack.home)
+    assert found
+    return found.members()
+
+
+def test_up_down_up_leaves_nothing_behind(down_stack: Stack) -> None:
+    for _ in range(2):
+        down_stack.bulkhead("up")
+        first = members(down_stack)
+        assert len(first) == 10, "supervisord, nginx and its 2 workers, 6 instances"
+        down_stack.bulkhead("down")
+        down_stack.assert_nothing_left(first)
+
+
+def test_status_names_every_process_as_the_kernel_does(echo_stack: Stack) -> None:
+    found = json.loads(echo_stack.bulkhead("status", "--json").stdout)
+    assert set(found) == {"stack", "url", "home", "processes"}
+    assert found["url"] == echo_stack.url
+    by_name = {one["name"]: one for one in found["processes"]}
+    assert list(by_name) == [
+        "supervisord", "nginx", "api-1", "api-2", "api-3", "api-4", "web-1", "web-2",
+    ]  # fmt: skip
+    pids = {one["pid"] for one in found["processes"]}
+    pids.update(pid for one in found["processes"] for pid in one["workers"])
+    assert pids == {one.pid for one in members(echo_stack)}
+    for one in found["processes"]:
+        assert one["ready"] is True
+        assert one["state"] in ("RUNNING", "STARTING")
+        assert one["restarts"] == 0
+    for name in ("api-1", "web-2"):
+        command = Path(f"/proc/{by_name[name]['pid']}/environ").read_text()
+        assert f"BULKHEAD_INSTANCE={name}" in command
+        assert f"BULKHEAD_ADDRESS={by_name[name]['address']}" in command
+
+
+def test_up_again_changes_nothing(echo_stack: Stack) -> None:
+    before = members(echo_stack)
+    assert "up already" in echo_stack.bulkhead("up").stdout
+    assert members(echo_stack) == before
+
+
+def test_down_twice_is_fine(echo_stack: Stack) -> None:
+    echo_stack.bulkhead("down")
+    assert "was not up" in echo_stack.bulkhead("down").stdout
+
+
+def test_status_of_a_stack_that_is_down_says_so(down_stack: Stack) -> None:
+    done = down_stack.bulkhead("status", check=False)
+    assert (done.returncode, done.stdout) == (5, "")
+    assert done.stderr.endswith("is not up: run `make up`\n")
+
+
+def test_everything_is_private_to_its_user(echo_stack: Stack) -> None:
+    home = echo_stack.home
+    for path in (home.path, *home.path.rglob("*")):
+        if path != home.internal_socket and not path.is_relative_to(home.tmp):
+            assert path.stat().st_mode & 0o077 == 0, path
+    assert home.supervisor_socket.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_home_with_a_space_works(tmp_path: Path) -> None:
+    with new_stack(tmp_path / "home", ECHO) as stack:
+        # BULKHEAD_SET is split at spaces, so this one goes by --set.
+        words = ("--set", f"stack.home={tmp_path}/a home")
+        stack.bulkhead("up", *words)
+        try:
+            assert stack.get("/api/").status == 200
+        finally:
+            stack.bulkhead("down", *words)
+
+
+def test_a_broken_topology_starts_nothing(down_stack: Stack) -> None:
+    broken = ("--set", "services.api.instances=0", "--set", "proxy.trys=3")
+    done = down_stack.bulkhead("up", *broken, check=False)
+    assert done.returncode == 3
+    assert done.stderr.splitlines() == [
+        "bulkhead: stack.toml: proxy.trys = 3: unknown key; did you mean tries? (known: program, "
+        "listen, allow_remote, workers, connections, grace_s, max_body_kb, max_header_kb, "
+        "client_timeout_s, keepalive_s, tries, tries_s, connect_s, upstream_idle, upstream_idle_s)",
+        "bulkhead: stack.toml: services.api.instances = 0: must be at least 1",
+    ]
+    assert not down_stack.home.path.exists()
+
+
+def test_taken_ports_are_named_with_their_owner_before_anything_starts(down_stack: Stack) -> None:
+    with socket.socket() as one, socket.socket() as other:
+        for taker in (one, other):
+            taker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        one.bind(("127.0.0.1", down_stack.ports[0]))
+        other.bind(("0.0.0.0", down_stack.ports[2]))
+        one.listen()
+        other.listen()
+        done = down_stack.bulkhead("up", check=False)
+    assert done.returncode == 5
+    first, second = done.stderr.splitlines()
+    assert f"proxy.listen: nginx would listen on 127.0.0.1:{down_stack.ports[0]}" in first
+    assert f"services.api.port: api-2 would listen on 127.0.0.1:{down_stack.ports[2]}" in second
+    assert all(f"which pid {os.getpid()} (" in line for line in (first, second))
+    assert not down_stack.home.log.exists()
+
+
+def test_a_crashing_service_is_shown_with_its_last_lines(tmp_path: Path) -> None:
+    settings = [*ECHO, "services.web.app=tests.support.crash"]
+    with new_stack(tmp_path / "home", settings) as stack:
+        done = stack.bulkhead("up", check=False)
+        assert done.returncode == 6
+        assert "keeps crashing (BACKOFF" in done.stderr
+        assert "    the database password is missing" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert all(map(is_free, stack.ports)), "a failed up must take back what it started"
+
+
+def test_a_service_that_never_gets_ready_is_given_up(tmp_path: Path) -> None:
+    """The bound is the topology's boot_s, and the line says which instance and how long."""
+    settings = [*ECHO, "services.web.app=tests.support.silent", "services.web.boot_s=1"]
+    with new_stack(tmp_path / "home", settings) as stack:
+        done = stack.bulkhead("up", check=False)
+    assert done.returncode == 6
+    assert "web-1 did not answer within 1 s; web-1.log ends:" in done.stderr
+    assert "    still loading" in done.stderr
+
+
+def test_a_missing_nginx_is_one_clear_line(down_stack: Stack) -> None:
+    down_stack.settings.append("proxy.program=nginx-of-nowhere")
+    done = down_stack.bulkhead("up", check=False)
+    assert done.returncode == 4
+    assert done.stderr == (
+        "bulkhead: nginx-of-nowhere is not installed: `make setup` installs nginx, "
+        "or set proxy.program to the path of one\n"
+    )
+
+
+def test_ctrl_c_during_up_takes_everything_back(tmp_path: Path) -> None:
+    settings = [*ECHO, "services.web.app=tests.support.silent"]
+    with new_stack(tmp_path / "home", settings) as stack:
+        up = subprocess.Popen(
+            [sys.executable, "-m", "bulkhead.cli", "up"],
+            cwd=ROOT,
+            env={**os.environ, "BULKHEAD_SET": " ".join(stack.settings)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        wait_until("the stack has begun to start", lambda: record.read(stack.home))
+        wait_until("api serves", lambda: not is_free(stack.ports[1]))
+        busy = stack.bulkhead("down", check=False)
+        assert f"another command (pid {up.pid}) is changing this stack" in busy.stderr
+        assert busy.returncode == 5
+        up.send_signal(signal.SIGINT)
+        _, said = up.communicate(timeout=60)
+        assert up.returncode == 130
+        assert said == "bulkhead: interrupted\n"
+        assert all(map(is_free, stack.ports))
+
+
+def test_another_topology_is_not_applied_behind_the_operators_back(echo_stack: Stack) -> None:
+    echo_stack.settings.append("services.api.instances=3")
+    done = echo_stack.bulkhead("up", check=False)
+    assert done.returncode == 5
+    assert "now gives another nginx.conf and supervisord.conf: run `make restart`" in done.stderr
+    assert "reaches supervised processes" in echo_stack.bulkhead("reload", check=False).stderr
+
+
+def test_reload_applies_a_change_without_losing_a_request(echo_stack: Stack) -> None:
+    failed: list[object] = []
+    done = threading.Event()
+
+    def client() -> None:
+        while not done.is_set():
+            answer = echo_stack.get("/api/")
+            if answer.status != 200:
+                failed.append(answer)
+
+    thread = threading.Thread(target=client)
+    thread.start()
+    try:
+        for number in range(5):
+            echo_stack.settings.append(
+                f"services.api.policy={('ip_hash', 'least_conn')[number % 2]}"
+            )
+            assert "serves the new" in echo_stack.bulkhead("reload").stdout
+    finally:
+        done.set()
+        thread.join()
+    assert failed == []
+    assert "nothing has changed" in echo_stack.bulkhead("reload").stdout
+    assert {echo_stack.get("/api/").instance for _ in range(6)} == {"api-1"}, "ip_hash is in force"
+
+
+def test_nginx_refusing_a_change_keeps_the_old_one(echo_stack: Stack) -> None:
+    before = echo_stack.home.nginx_conf.read_text()
+    echo_stack.settings += ["services.api.policy=hash", "services.api.hash_key=$no_such_variable"]
+    done = echo_stack.bulkhead("reload", check=False)
+    assert done.returncode == 3
+    assert 'unknown "no_such_variable" variable' in done.stderr
+    assert echo_stack.home.nginx_conf.read_text() == before
+    assert echo_stack.get("/api/").status == 200
+
+
+def test_what_a_dead_supervisord_left_is_named_and_replaced(echo_stack: Stack) -> None:
+    found = record.read(echo_stack.home)
+    assert found
+    process.send(found.supervisord, signal.SIGKILL)
+    process.wait_gone(found.supervisord, 5)
+    left = found.members()
+    assert len(left) == 9
+    status = echo_stack.bulkhead("status", check=False)
+    assert status.returncode == 5
+    assert "is dead and 9 of its processes run on without it" in status.stderr
+    assert "stopping the 9 processes" in echo_stack.bulkhead("up").stdout
+    assert [one for one in left if process.alive(one)] == []
+    assert echo_stack.get("/api/").status == 200
+
+
+def test_a_killed_instance_is_back_and_counted(echo_stack: Stack) -> None:
+    before = echo_stack.status()
+    victim = process.find(before["api-2"]["pid"])
+    assert victim
+    time.sleep(1.1)  # past startsecs: a death in the first second counts as a failed start
+    process.send(victim, signal.SIGKILL)
+    process.wait_gone(victim, 5)
+    wait_until("api-2 listens again", lambda: not is_free(echo_stack.ports[2]))
+    wait_until("api-2 is ready", lambda: echo_stack.status()["api-2"]["ready"])
+    after = echo_stack.status()
+    assert after["api-2"]["pid"] != before["api-2"]["pid"]
+    assert {name: one["restarts"] for name, one in after.items() if one["restarts"]} == {"api-2": 1}
+    untouched = [name for name in before if before[name]["pid"] == after[name]["pid"]]
+    assert len(untouched) == 7
+
+
+def test_two_stacks_run_side_by_side(echo_stack: Stack, tmp_path: Path) -> None:
+    with running_stack(tmp_path / "other", ECHO) as other:
+        assert other.get("/").status == echo_stack.get("/").status == 200
+        other.bulkhead("down")
+        assert echo_stack.get("/").status == 200

@@ -1,0 +1,6 @@
+"""A service that starts and never listens."""
+
+import signal
+
+print("still loading", flush=True)
+signal.pause()
