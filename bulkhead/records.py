@@ -118,6 +118,7 @@ def read_rows(path: Path, shape: type[Row]) -> Iterator[Row]:
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
-                yield decoder.decode(line)
+                # nginx copies a client's bytes as they came; what is no UTF-8 is shown as U+FFFD.
+                yield decoder.decode(line.decode(errors="replace"))
             except msgspec.DecodeError as error:
                 raise msgspec.DecodeError(f"{path}:{number}: {error}") from error

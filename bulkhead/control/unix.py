@@ -4,6 +4,7 @@ import socket
 import xmlrpc.client
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 
 class UnixConnection(HTTPConnection):
@@ -21,14 +22,24 @@ class UnixConnection(HTTPConnection):
 
 
 class UnixTransport(xmlrpc.client.Transport):
-    """XML-RPC's transport over a unix socket."""
+    """XML-RPC's transport over a unix socket: one connection and one send a call."""
 
     def __init__(self, path: Path, timeout_s: float) -> None:
         super().__init__()
         self._path = path
         self._timeout_s = timeout_s
 
-    def make_connection(self, host: object) -> HTTPConnection:
-        """One connection a call: supervisord's loop closes them as it likes."""
-        del host  # it is always the socket
-        return UnixConnection(self._path, self._timeout_s)
+    def request(
+        self, host: Any, handler: str, request_body: Any, verbose: bool = False
+    ) -> tuple[Any, ...]:
+        """Send one call. The base class would send it again when the connection breaks."""
+        try:
+            return self.single_request(host, handler, request_body, verbose)
+        finally:
+            self.close()
+
+    def make_connection(self, host: Any) -> HTTPConnection:
+        """The connection, kept where `close` finds it."""
+        connection = UnixConnection(self._path, self._timeout_s)
+        self._connection = host, connection
+        return connection

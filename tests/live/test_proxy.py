@@ -1,0 +1,297 @@
+"""What nginx lets through, what it says of itself, and when it sends a request a second time."""
+
+import json
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bulkhead.control.supervisord import Supervisord
+from bulkhead.records import ProxyRow, read_rows
+from tests.support.stack import ECHO, Stack, running_stack
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One echo stack for all tests that only ask; round robin, so that the order is known."""
+    settings = [*ECHO, "services.api.policy=round_robin", "proxy.max_body_kb=16"]
+    with running_stack(tmp_path_factory.mktemp("proxy") / "home", settings) as running:
+        yield running
+
+
+def row_of(stack: Stack, request_id: str) -> ProxyRow:
+    """The one proxy row of a request; nginx writes it after the answer."""
+
+    def find() -> list[ProxyRow]:
+        return [row for row in read_rows(stack.home.proxy_rows, ProxyRow) if row.id == request_id]
+
+    (row,) = wait_until(f"a proxy row for {request_id}", find)
+    return row
+
+
+def raw(stack: Stack, text: bytes) -> bytes:
+    """Send bytes as they are and read until the connection closes."""
+    with socket.create_connection(("127.0.0.1", stack.ports[0]), timeout=10) as connection:
+        connection.sendall(text)
+        received = b""
+        while chunk := connection.recv(65536):
+            received += chunk
+        return received
+
+
+# What a client can claim about itself, and what the service must be told instead.
+
+
+def test_forwarded_headers_are_set_and_never_trusted(stack: Stack) -> None:
+    forged = {
+        "X-Forwarded-For": "1.2.3.4",
+        "X-Real-IP": "1.2.3.4",
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-Host": "evil.example",
+        "X-Forwarded-Port": "443",
+        "X-Forwarded-Prefix": "/evil",
+        "Forwarded": "for=1.2.3.4",
+        "X-Proxy-Request": "chosen-by-the-client",
+        "Proxy": "http://evil.example",
+    }
+    answer = stack.get("/api/", headers=forged, source="127.0.0.9")
+    told = {name.lower(): value for name, value in answer.json()["headers"].items()}
+    assert told["x-forwarded-for"] == told["x-real-ip"] == "127.0.0.9"
+    assert told["x-forwarded-proto"] == "http"
+    assert told["x-forwarded-host"] == told["host"] == stack.url.removeprefix("http://")
+    assert re.fullmatch("[0-9a-f]{32}", told["x-proxy-request"])
+    for gone in ("x-forwarded-port", "x-forwarded-prefix", "forwarded", "proxy"):
+        assert gone not in told
+    for value in ("1.2.3.4", "evil"):
+        assert value not in json.dumps(told)
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("drill-0001.attempt_2", True),
+        ("short", False),
+        ("-leading-dash", False),
+        ("with space in it", False),
+        ('quote"in-the-id', False),
+        ("x" * 128, True),
+        ("x" * 129, False),
+    ],
+)
+def test_a_request_id_is_kept_when_well_formed_else_replaced(
+    stack: Stack, sent: str, kept: bool
+) -> None:
+    answer = stack.get("/api/", headers={"X-Request-ID": sent})
+    found = answer.headers["X-Request-ID"]
+    assert (found == sent) is kept
+    assert answer.json()["headers"]["X-Request-Id"] == found
+    assert kept or re.fullmatch("[0-9a-f]{32}", found)
+
+
+def test_identity_is_given_once_and_is_the_upstreams(stack: Stack) -> None:
+    answer = stack.get("/api/")
+    assert answer.headers.get_all("X-Instance") == [answer.json()["instance"]]
+    assert len(answer.headers.get_all("X-Boot") or []) == 1
+    assert len(answer.headers.get_all("X-Request-ID") or []) == 1
+    processes = stack.status()
+    assert answer.headers["X-Boot"].split(".")[0] == str(processes[answer.instance]["pid"])
+
+
+# Internal endpoints.
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/healthz", "/readyz", "/metrics", "/admin", "/admin/faults", "/healthz/", "/healthz?x=1",
+        "//healthz", "/./healthz", "/x/../healthz", "/%68ealthz", "/api/../healthz",
+        "/static/../metrics", "/healthz%2f", "/%2e/readyz", "http://other.example/healthz",
+    ],
+)  # fmt: skip
+def test_internal_endpoints_are_not_on_the_public_listener(stack: Stack, target: str) -> None:
+    """However it is spelled, no service sees it: the proxy answers 404 (or 400) by itself."""
+    text = f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+    answer = raw(stack, text)
+    assert answer.split()[1] in (b"404", b"400"), answer
+    assert b"X-Instance: proxy" in answer
+
+
+def test_a_path_that_only_looks_internal_is_the_services(stack: Stack) -> None:
+    for target in ("/healthz2", "/api/healthz", "/x/metrics", "/HEALTHZ", "/%2568ealthz"):
+        assert stack.get(target).instance.startswith(("web-", "api-")), target
+
+
+# Errors, limits, static files.
+
+
+def test_errors_of_the_proxy_are_json_for_programs_and_pages_for_browsers(stack: Stack) -> None:
+    program = stack.get("/healthz")
+    assert program.headers["Content-Type"] == "application/json"
+    assert set(program.json()) == {"error_code", "error_msg", "resolution"}
+    browser = stack.get("/healthz", headers={"Accept": "text/html,application/xhtml+xml"})
+    assert browser.headers["Content-Type"] == "text/html"
+    assert b"<h1>404</h1>" in browser.body
+    assert browser.headers["X-Request-ID"].encode() in browser.body
+
+
+def test_a_body_above_the_limit_is_413_and_never_reaches_a_service(stack: Stack) -> None:
+    answer = stack.request("POST", "/api/", body=b"x" * (16 * 1024 + 1))
+    assert (answer.status, answer.instance) == (413, "proxy")
+    assert answer.json()["error_code"] == "body_too_large"
+    assert stack.request("POST", "/api/", body=b"x" * 16 * 1024).status == 200
+
+
+def test_a_header_above_the_limit_is_400(stack: Stack) -> None:
+    answer = stack.get("/api/", headers={"X-Long": "x" * 9000})
+    assert (answer.status, answer.instance) == (400, "proxy")
+    assert answer.json()["error_code"] == "bad_request"
+
+
+def test_static_files_are_served_by_nginx(stack: Stack) -> None:
+    folder = Path("services/web/static")
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert files
+    for path in files:
+        answer = stack.get(f"/static/{path.relative_to(folder)}")
+        assert (answer.status, answer.instance) == (200, "proxy"), path
+        assert answer.body == path.read_bytes()
+        assert answer.headers["Cache-Control"] == "max-age=3600"
+    assert stack.get("/robots.txt").instance == "proxy"
+    assert stack.get("/favicon.ico").headers["Content-Type"] == "image/svg+xml"
+    assert stack.get("/static/none.css").status == 404
+    assert stack.get("/static/../app.py").instance.startswith("web-"), "not a file of the folder"
+    assert stack.request("POST", "/static/style.css").status == 405
+
+
+# Rows.
+
+
+def test_a_row_holds_every_attempt(stack: Stack) -> None:
+    answer = stack.get("/api/x?y=%22&z=%C3%A9", headers={"X-Request-ID": "row-0001"})
+    row = row_of(stack, "row-0001")
+    assert (row.method, row.target, row.status) == ("GET", "/api/x?y=%22&z=%C3%A9", 200)
+    assert (row.complete, row.request_class, row.client) == ("OK", "repeatable", "127.0.0.1")
+    assert row.instance == answer.instance
+    assert row.boot == answer.headers["X-Boot"]
+    assert row.bytes == len(answer.body)
+    workers = stack.status()["nginx"]["workers"]
+    assert row.worker in workers
+    assert row.addrs == stack.status()[answer.instance]["address"]
+
+
+def test_a_hostile_request_cannot_break_the_rows(stack: Stack) -> None:
+    """Quotes, control characters, bytes that are no UTF-8, no request at all: a row each."""
+
+    def written() -> int:
+        return len(stack.home.proxy_rows.read_bytes().splitlines())
+
+    before = written()
+    host = b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    raw(stack, b'GET /api/"quoted\\' + host + b"\r\n")
+    raw(stack, b"GET /api/\xff\xfe" + host + b"\r\n")
+    raw(stack, b"GET /api/" + host + b'Idempotency-Key: "}\x01,{"\xff\r\n\r\n')
+    raw(stack, b"\x16\x03\x01\x02\r\n\r\n")
+    with socket.create_connection(("127.0.0.1", stack.ports[0])):
+        pass
+    wait_until(
+        "4 rows more", lambda: len(stack.home.proxy_rows.read_bytes().splitlines()) >= before + 4
+    )
+    rows = list(read_rows(stack.home.proxy_rows, ProxyRow))
+    assert len(rows) == before + 4, "a connection without a request has no row"
+    assert rows[-1].status == 400
+
+
+# The two classes of request.
+
+
+def stop(stack: Stack, name: str) -> None:
+    supervisord = Supervisord(stack.home.supervisor_socket)
+    supervisord.stop(next(one for one in supervisord.programs() if one.name == name))
+
+
+KEYED = {"Idempotency-Key": "k-1"}
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "request_class"),
+    [
+        ("GET", {}, "repeatable"),
+        ("HEAD", {}, "repeatable"),
+        ("PUT", {}, "repeatable"),
+        ("DELETE", {}, "repeatable"),
+        ("POST", KEYED, "repeatable"),
+        ("PATCH", KEYED, "repeatable"),
+        ("POST", {}, "once"),
+        ("PATCH", {}, "once"),
+        ("POST", {"Idempotency-Key": ""}, "once"),
+    ],
+)
+def test_a_request_that_kills_its_instance_is_repeated_only_when_harmless(
+    tmp_path: Path, method: str, headers: dict[str, str], request_class: str
+) -> None:
+    """Round robin: the first request after up goes to whichever instance, so ask until the row
+    shows that the one that was told to die had been tried.
+    """
+    settings = [*ECHO, "services.api.policy=round_robin", "services.web.instances=1"]
+    with running_stack(tmp_path / "home", settings) as stack:
+        for number in range(8):
+            request_id = f"retry-{number:04}"
+            answer = stack.request(
+                method, "/api/?die=api-3", headers={**headers, "X-Request-ID": request_id}
+            )
+            row = row_of(stack, request_id)
+            assert row.request_class == request_class
+            if stack_address(stack, 3) in row.addrs:
+                break
+        else:
+            pytest.fail("round robin did not come to api-3 in 8 requests")
+        first = row.addrs.split(", ")[0]
+        assert first == stack_address(stack, 3)
+        if request_class == "repeatable":
+            assert (answer.status, row.statuses) == (200, "502, 200")
+        else:
+            assert (answer.status, row.statuses) == (502, "502")
+            assert answer.instance == "proxy"
+
+
+def stack_address(stack: Stack, number: int) -> str:
+    return f"127.0.0.1:{stack.ports[number]}"
+
+
+def test_what_was_never_sent_moves_on_whatever_its_class(tmp_path: Path) -> None:
+    """A refused connect: nothing was sent, so even a POST without a key may try elsewhere."""
+    settings = [*ECHO, "services.api.policy=round_robin", "services.api.instances=2"]
+    with running_stack(tmp_path / "home", settings) as stack:
+        stop(stack, "api-1")
+        answers = [
+            stack.request("POST", "/api/", headers={"X-Request-ID": f"refused-{number:04}"})
+            for number in range(4)
+        ]
+        assert [answer.instance for answer in answers] == ["api-2"] * 4
+        rows = [row_of(stack, f"refused-{number:04}") for number in range(4)]
+        assert sorted(row.statuses for row in rows) == ["200", "200", "502, 200", "502, 200"]
+
+
+def test_a_short_death_does_not_take_an_instance_out(tmp_path: Path) -> None:
+    """max_fails is off: as soon as it listens again it gets its turn again, not 10 s later."""
+    settings = [*ECHO, "services.api.policy=round_robin"]
+    with running_stack(tmp_path / "home", settings) as stack:
+        stop(stack, "api-1")
+        assert {stack.get("/api/").instance for _ in range(8)} == {"api-2", "api-3", "api-4"}
+        supervisord = Supervisord(stack.home.supervisor_socket)
+        supervisord.start(next(one for one in supervisord.programs() if one.name == "api-1"))
+        wait_until("api-1 is ready", lambda: stack.status()["api-1"]["ready"])
+        assert {stack.get("/api/").instance for _ in range(4)} == {
+            "api-1", "api-2", "api-3", "api-4",
+        }  # fmt: skip
+
+
+def test_a_row_that_is_no_row_is_named() -> None:
+    with pytest.raises(msgspec.DecodeError, match=r"stack\.toml:1: "):
+        list(read_rows(Path("stack.toml"), ProxyRow))
