@@ -1,0 +1,78 @@
+"""A run folder: where one run's evidence goes, and what must be known to repeat it."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from bulkhead.clock import now, stamp, wall, wall_offset
+
+PACKAGES = ("bulkhead", "locust", "tornado", "gunicorn", "gevent", "flask", "supervisor")
+
+
+class RunDir:
+    """The folder of one run. Every file in it has its one name here."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.client_rows = path / "client.jsonl"
+        self.proxy_rows = path / "proxy.jsonl"
+        self.service_rows = path / "service.jsonl"
+        self.run_json = path / "run.json"
+        self.summary_json = path / "summary.json"
+        self.locust_html = path / "locust.html"
+        self.locust_log = path / "locust.log"
+
+
+def create(runs: Path, name: str) -> RunDir:
+    """Make `runs/<time>-<name>`; never one that is there already."""
+    first = runs / f"{stamp()}-{name}"
+    path, number = first, 1
+    while True:
+        try:
+            path.mkdir(parents=True)
+            return RunDir(path)
+        except FileExistsError:
+            number += 1
+            path = first.with_name(f"{first.name}-{number}")
+
+
+def write_provenance(run: RunDir, configuration: dict[str, object], nginx: str) -> None:
+    """run.json: versions, command line, git state, machine, configuration, and the two clocks."""
+    facts = {
+        "started": wall(),
+        "monotonic": now(),
+        "wall_minus_monotonic": wall_offset(),
+        "argv": sys.argv,
+        "git": _git(),
+        "machine": {
+            "cores": len(os.sched_getaffinity(0)),
+            "kernel": platform.release(),
+            "python": platform.python_version(),
+            "nginx": _nginx_version(nginx),
+        },
+        "packages": {name: version(name) for name in PACKAGES},
+        "configuration": configuration,
+    }
+    run.run_json.write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def _git() -> dict[str, object]:
+    """The checkout's commit and whether it has changes; empty outside a checkout."""
+    head = _output(["git", "rev-parse", "HEAD"])
+    return {"head": head, "dirty": bool(_output(["git", "status", "--porcelain"]))} if head else {}
+
+
+def _nginx_version(nginx: str) -> str:
+    return _output([nginx, "-v"]).removeprefix("nginx version: ")
+
+
+def _output(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except OSError:
+        return ""
+    return (done.stdout or done.stderr).strip() if done.returncode == 0 else ""
