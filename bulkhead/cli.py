@@ -14,6 +14,7 @@ from bulkhead.topology.load import load
 from bulkhead.topology.model import Topology
 
 DEGRADED = 1  # exit code of `status` when something that should serve does not
+FAILED = 1  # exit code of `load` when requests failed
 
 EPILOG = """\
 examples:
@@ -93,7 +94,7 @@ def _status(arguments: argparse.Namespace) -> int:
     if getattr(arguments, "json", False):
         print(json.dumps(as_dict(found), indent=2))
     else:
-        print(as_text(found, colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
+        print(as_text(found, _colour()))
     return 0 if found.ready else DEGRADED
 
 
@@ -119,8 +120,18 @@ def _logs(arguments: argparse.Namespace) -> int:
 
 def _load(arguments: argparse.Namespace) -> int:
     from bulkhead.drill import load as load_
+    from bulkhead.drill.locust import Load
 
-    return load_.run(_topology(arguments), arguments, _say)
+    if arguments.users < 1 or arguments.time <= 0 or arguments.pace < 0:
+        raise UsageError(
+            f"load: --users {arguments.users} --time {arguments.time:g} --pace {arguments.pace:g}: "
+            "users and time must be above 0, pace must not be below"
+        )
+    wanted = Load(arguments.users, arguments.time, arguments.shape, arguments.pace, arguments.ui)
+    say = _say_aside if arguments.json else _say
+    result = load_.run(_topology(arguments), wanted, say, say, _colour())
+    print(json.dumps(result.figures, indent=2) if arguments.json else "\n" + result.text)
+    return FAILED if result.failed else 0
 
 
 def _topology(arguments: argparse.Namespace) -> Topology:
@@ -130,6 +141,15 @@ def _topology(arguments: argparse.Namespace) -> Topology:
 def _from_environment() -> list[str]:
     """Assignments from BULKHEAD_SET, one a line or separated by spaces."""
     return os.environ.get("BULKHEAD_SET", "").split()
+
+
+def _colour() -> bool:
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+
+def _say_aside(line: str) -> None:
+    """Where standard output is for a program."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def _say(line: str) -> None:
@@ -189,6 +209,9 @@ def _add_load(load_: argparse.ArgumentParser) -> None:
     load_.add_argument("--time", type=float, default=30, metavar="S", help="seconds (default 30)")
     load_.add_argument(
         "--shape", choices=("steady", "ramp", "spike"), default="steady", help="default: steady"
+    )
+    load_.add_argument(
+        "--pace", type=float, default=1.0, help="multiplies every think time; 0 is no pause"
     )
     load_.add_argument("--ui", action="store_true", help="open Locust's own web UI instead")
     load_.add_argument("--json", action="store_true", help="print the summary for programs")

@@ -1,0 +1,69 @@
+"""The part of a stack's rows and ledger that was written during one run."""
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from bulkhead.accounting.load import Effect
+from bulkhead.render.paths import Home
+from bulkhead.rundir import RunDir
+
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where the stack's files stood at one moment."""
+
+    proxy: int
+    service: int
+    effects: int
+
+
+def mark(home: Home) -> Mark:
+    """Where they stand now."""
+    return Mark(_size(home.proxy_rows), _size(home.service_rows), _last_effect(home.ledger))
+
+
+def keep(home: Home, since: Mark, run: RunDir) -> None:
+    """Copy the rows that were written since a mark into the run folder."""
+    _copy(home.proxy_rows, since.proxy, run.proxy_rows)
+    _copy(home.service_rows, since.service, run.service_rows)
+
+
+def effects(home: Home, since: Mark) -> list[Effect]:
+    """What the ledger applied since a mark, in the order of application."""
+    if not home.ledger.exists():
+        return []
+    with closing(_open(home.ledger)) as ledger:
+        return ledger.execute(
+            "SELECT request_id, key, op, entry_id, version FROM effects WHERE seq > ? ORDER BY seq",
+            (since.effects,),
+        ).fetchall()
+
+
+def _last_effect(ledger: Path) -> int:
+    if not ledger.exists():
+        return 0
+    with closing(_open(ledger)) as database:
+        (last,) = database.execute("SELECT coalesce(max(seq), 0) FROM effects").fetchone()
+        return int(last)
+
+
+def _open(ledger: Path) -> sqlite3.Connection:
+    """For reading only: whoever measures must not be able to change what is measured."""
+    return sqlite3.connect(f"file:{ledger}?mode=ro", uri=True, timeout=10)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _copy(source: Path, start: int, target: Path) -> None:
+    if not source.exists():
+        return
+    with source.open("rb") as rows, target.open("wb") as out:
+        rows.seek(start)
+        while chunk := rows.read(CHUNK):
+            out.write(chunk)

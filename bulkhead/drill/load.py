@@ -1,0 +1,60 @@
+"""`bulkhead load`: a load against the stack, from start to summary."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bulkhead import rundir
+from bulkhead.accounting.load import check_writes, summarise
+from bulkhead.control import record, stack
+from bulkhead.drill import evidence, locust
+from bulkhead.drill.locust import Load
+from bulkhead.errors import EvidenceError
+from bulkhead.records import ClientRow, read_rows
+from bulkhead.render.paths import Home
+from bulkhead.report import load as report
+from bulkhead.topology.model import Topology
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a load came to. `failed` is whether anything failed, was lost or was done twice."""
+
+    figures: dict[str, object]
+    text: str
+    failed: bool
+
+
+def run(topology: Topology, load: Load, say: Say, progress: Say, colour: bool) -> Result:
+    """Bring the stack up if it is down, load it, keep every row, and say what came of it.
+
+    Raises:
+        StateError, StartError: the stack or Locust could not be started.
+        EvidenceError: rows are missing, so that no figure can be given.
+    """
+    home = Home(topology.home)
+    found = record.read(home)
+    if not (found and found.leads()):
+        stack.up(topology, say)
+    running = record.require(home)
+    topology = running.resolved()
+    run_ = rundir.create(home.runs, "load")
+    rundir.write_provenance(run_, dict(topology.file.model_dump(mode="json")), running.nginx)
+    since = evidence.mark(home)
+    what = "until you stop it" if load.ui else f"for {load.seconds:g} s"
+    say(f"load: {load.users} users, {load.shape}, {what}, against {topology.url}")
+    locust.run(topology.root, topology.url, load, run_, progress)
+    evidence.keep(home, since, run_)
+    rows = list(read_rows(run_.client_rows, ClientRow))
+    if not rows:
+        raise EvidenceError(f"the load made no request; see {run_.locust_log}")
+    summary = summarise(rows)
+    writes = check_writes(rows, evidence.effects(home, since))
+    figures = report.as_dict(summary, writes) | {"run": str(run_.path)}
+    run_.summary_json.write_text(json.dumps(figures, indent=2) + "\n")
+    text = report.text(summary, writes, colour)
+    where = f"\nrows, run.json and Locust's report (locust.html): {run_.path}"
+    wrong = summary.all.failed or summary.all.indeterminate or writes.lost or writes.doubled
+    return Result(figures, text + where, bool(wrong))

@@ -1,0 +1,124 @@
+"""A load test's summary as text for a terminal and as plain values for a program."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from bulkhead.accounting.load import Group, Latency, Summary, Writes
+
+QUANTILES = ("p50", "p90", "p99", "p99.9", "max")
+BAR_WIDTH = 30
+MOST_IDS = 10
+COLUMNS = ("name", "requests", "failed", "indeterminate", *(f"{q} ms" for q in QUANTILES))
+LEGEND = (
+    "failed: status 400 or above, or no whole answer to a read or a refused write.",
+    "indeterminate: a write without a whole answer; the client cannot know whether it was applied.",
+    "latency: planned start to last byte of whole answers; nearest-rank quantiles.",
+)
+
+
+def text(summary: Summary, writes: Writes | None = None, colour: bool = False) -> str:
+    """The whole report, a line break at its end; `colour` marks good and bad with ANSI codes."""
+    if not summary.all.requests:
+        return _paint("no requests were made", 31, colour) + "\n"
+    blocks = [_headline(summary, colour), _names(summary), _instances(summary)]
+    if writes is not None:
+        blocks.append(_writes(writes, colour))
+    blocks.append(list(LEGEND))
+    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+def as_dict(summary: Summary, writes: Writes | None = None) -> dict[str, object]:
+    """The same figures as values that JSON can hold; times are in seconds, shares from 0 to 1."""
+    figures: dict[str, object] = asdict(summary)
+    figures["instances"] = {
+        name: {"answers": answers, "share": summary.share(name)}
+        for name, answers in summary.instances.items()
+    }
+    if writes is not None:
+        figures["writes"] = asdict(writes)
+    return figures
+
+
+def _headline(summary: Summary, colour: bool) -> list[str]:
+    every = summary.all
+    lines = [
+        f"{every.requests:,} requests in {summary.active_s:.1f} s: "
+        f"{summary.requests_per_s:,.1f} sent and {summary.throughput_per_s:,.1f} ok per second",
+        f"ok {every.ok:,}  "
+        + _counted("failed", every.failed, every.failed_by, colour)
+        + "  "
+        + _counted("indeterminate", every.indeterminate, every.indeterminate_by, colour)
+        + f"  cut off by the stop {every.stopped:,}",
+    ]
+    if every.latency:
+        parts = zip(QUANTILES, _ms(every.latency), strict=True)
+        lines.append("latency in ms: " + "  ".join(f"{name} {value}" for name, value in parts))
+    return lines
+
+
+def _counted(word: str, count: int, by: Mapping[str, int], colour: bool) -> str:
+    details = ", ".join(f"{what} x {times:,}" for what, times in by.items())
+    shown = _paint(f"{word} {count:,}", 31 if count else 32, colour)
+    return f"{shown} ({details})" if details else shown
+
+
+def _names(summary: Summary) -> list[str]:
+    rows = [_name_row(name, group) for name, group in summary.names.items()]
+    return _table([COLUMNS, *rows, _name_row("all", summary.all)])
+
+
+def _name_row(name: str, group: Group) -> tuple[str, ...]:
+    latencies = _ms(group.latency) if group.latency else ("-",) * len(QUANTILES)
+    counts = (group.requests, group.failed, group.indeterminate)
+    return (name, *(f"{count:,}" for count in counts), *latencies)
+
+
+def _instances(summary: Summary) -> list[str]:
+    rows = [
+        (
+            name or "(none named)",
+            f"{answers:,}",
+            f"{summary.share(name):.1%}",
+            "#" * round(summary.share(name) * BAR_WIDTH),
+        )
+        for name, answers in summary.instances.items()
+    ]
+    return _table([("instance", "answers", "share", ""), *rows]) if rows else []
+
+
+def _writes(writes: Writes, colour: bool) -> list[str]:
+    lines = [
+        f"writes: {writes.acknowledged:,} acknowledged, {writes.applied:,} effects in the ledger"
+    ]
+    for word, ids, meaning, bad in (
+        ("lost", writes.lost, "acknowledged, but the ledger has no effect", True),
+        ("doubled", writes.doubled, "applied more than once", True),
+        ("ghosts", writes.ghosts, "applied, but the client was not told so", False),
+    ):
+        count = _paint(f"{word} {len(ids):,}", 31 if ids and bad else 32, colour)
+        more = ", ..." if len(ids) > MOST_IDS else ""
+        listed = f": {', '.join(ids[:MOST_IDS])}{more}" if ids else ""
+        lines.append(f"  {count} ({meaning}){listed}")
+    return lines
+
+
+def _ms(latency: Latency) -> tuple[str, ...]:
+    values = (latency.p50, latency.p90, latency.p99, latency.p999, latency.max)
+    return tuple(f"{value * 1000:,.1f}" for value in values)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns two spaces apart, the first to the left, numbers to the right, bars to the left."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return ["  ".join(_cells(row, widths)).rstrip() for row in rows]
+
+
+def _cells(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+    return [
+        cell.ljust(width) if column == 0 or cell.startswith("#") else cell.rjust(width)
+        for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ]
+
+
+def _paint(words: str, code: int, colour: bool) -> str:
+    return f"\x1b[{code}m{words}\x1b[0m" if colour else words
