@@ -61,8 +61,9 @@ check: setup ## lint, format, types and the tests that start no process
 	@.venv/bin/python -m pytest -q -m "not live"
 
 .PHONY: bench
-bench: setup ## measure: time of up, requests per second through nginx and directly
+bench: setup ## measure: commands, requests per second, the load generator (needs wrk)
 	@.venv/bin/python -m bench
+	@PATH="$$PATH:/usr/sbin" .venv/bin/python -m loadtest.bench
 
 .PHONY: lock
 lock: ## pin the newest allowed versions into requirements.lock (needs uv)

@@ -20,9 +20,10 @@ Effect = Literal["", "none", "applied", "replayed"]
 class ClientRow(msgspec.Struct, frozen=True):
     """What the client saw of one request. Exactly one send on the wire belongs to one row.
 
-    `status` is 0 when no whole answer arrived; `error` then says how it ended. `effect` says what
-    the request asks for: `read` changes nothing, the others change the ledger entry `entry`
-    (known for a POST only once it is answered).
+    `status` is 0 when no whole answer arrived; `error` then says how it ended. `wrong` says what
+    was not as expected of a whole answer, in a few words. `effect` says what the request asks for:
+    `read` changes nothing, the others change the ledger entry `entry` (known for a POST only once
+    it is answered).
     """
 
     id: str
@@ -34,6 +35,7 @@ class ClientRow(msgspec.Struct, frozen=True):
     done: float
     status: int
     error: Error = ""
+    wrong: str = ""
     key: str = ""
     instance: str = ""
     boot: str = ""

@@ -2,9 +2,9 @@
 
 Every request is in exactly one outcome:
 
-- ok: a whole answer with a status below 400.
-- failed: a whole answer with a status of 400 or above; or no whole answer to a read; or a write
-  whose connection was refused, for then nothing was sent.
+- ok: a whole answer with a status below 400 that is as expected.
+- failed: a whole answer with a status of 400 or above or with something wrong in it; or no whole
+  answer to a read; or a write whose connection was refused, for then nothing was sent.
 - indeterminate: a write that may have been sent and got no whole answer. The client does not know.
 - stopped: a read that the end of the load test cut off. It says nothing about the stack.
 """
@@ -43,7 +43,7 @@ class Group:
     answered: int
     """Requests that got a whole answer, whatever its status."""
     ok: int
-    """Requests that got a whole answer with a status below 400."""
+    """Requests that got a whole answer with a status below 400 that was as expected."""
     failed: int
     """Requests that the client knows to have failed (see the module)."""
     indeterminate: int
@@ -51,7 +51,8 @@ class Group:
     stopped: int
     """Reads that the end of the load test cut off."""
     failed_by: dict[str, int]
-    """The failed requests by status (`"503"`) or error class (`"reset"`), most frequent first."""
+    """The failed requests by status (`"503"`), error class (`"reset"`) or what was wrong, most
+    frequent first."""
     indeterminate_by: dict[str, int]
     """The indeterminate requests by error class, most frequent first."""
     latency: Latency | None
@@ -112,7 +113,7 @@ class _Tally:
         if row.status:
             self.latencies.append(row.done - row.planned)
         if ended == "failed":
-            self.failed_by[str(row.status or row.error)] += 1
+            self.failed_by[_cause(row)] += 1
         elif ended == "indeterminate":
             self.indeterminate_by[row.error] += 1
 
@@ -133,10 +134,16 @@ class _Tally:
 def outcome(row: ClientRow) -> Outcome:
     """The one outcome of a request."""
     if row.status:
-        return "ok" if row.status < 400 else "failed"
+        return "ok" if row.status < 400 and not row.wrong else "failed"
     if row.effect != "read" and row.error != "refused":
         return "indeterminate"
     return "stopped" if row.error == "stopped" else "failed"
+
+
+def _cause(row: ClientRow) -> str:
+    if row.status >= 400:
+        return str(row.status)
+    return row.error or row.wrong
 
 
 def latency(seconds: Iterable[float]) -> Latency | None:

@@ -128,7 +128,7 @@ class Follower:
             whole, newline, _part = rows.read().rpartition(b"\n")
         self._offset += len(whole) + len(newline)
         new = [self._decode(line) for line in whole.splitlines()]
-        failed = sum(bool(row.error) or row.status >= 400 for row in new)
+        failed = sum(bool(row.error or row.wrong) or row.status >= 400 for row in new)
         self.requests += len(new)
         self.failed += failed
         return len(new), failed

@@ -10,7 +10,7 @@ BAR_WIDTH = 30
 MOST_IDS = 10
 COLUMNS = ("name", "requests", "failed", "indeterminate", *(f"{q} ms" for q in QUANTILES))
 LEGEND = (
-    "failed: status 400 or above, or no whole answer to a read or a refused write.",
+    "failed: status 400 or above, wrong content, or no whole answer to a read or refused write.",
     "indeterminate: a write without a whole answer; the client cannot know whether it was applied.",
     "latency: planned start to last byte of whole answers; nearest-rank quantiles.",
 )

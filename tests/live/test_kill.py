@@ -55,7 +55,7 @@ class Killed:
     @property
     def failed(self) -> list[ClientRow]:
         """Requests without a whole answer, or with one that is the stack's fault."""
-        return [row for row in self.rows if row.error or row.status >= 500]
+        return [row for row in self.rows if row.error or row.wrong or row.status >= 500]
 
 
 def kill_under_load(stack: Stack, victim: int, number: signal.Signals) -> Killed:

@@ -1,0 +1,58 @@
+"""The locustfile in Locust's own web interface, as `locust -f loadtest/locustfile.py` opens it."""
+
+import json
+import signal
+import subprocess
+from collections import Counter
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+
+from tests.loadtest import running
+from tests.loadtest.stub import serving
+from tests.support.http import request
+from tests.support.ports import free_ports
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.live
+
+
+def test_a_test_is_started_watched_and_stopped_in_the_web_ui(tmp_path: Path) -> None:
+    rows_file = tmp_path / "client.jsonl"
+    with serving() as stub, free_ports() as ports:
+        ui = f"http://127.0.0.1:{ports[0]}"
+        arguments = ("--web-host", "127.0.0.1", "--web-port", str(ports[0]), "--class-picker")
+        with subprocess.Popen(
+            running.command(running.LOCUSTFILE, *arguments),
+            env=running.environment(rows_file, {"BULKHEAD_PROXY_URL": stub.url}),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            page = wait_until("the page", lambda: fetch(ui), 15)
+            assert all(word in page for word in (stub.url, "Browser", "Reader", "Writer"))
+            form = {"user_count": 2, "spawn_rate": 2, "host": stub.url, "user_classes": "Reader"}
+            assert json.loads(fetch(ui, "/swarm", form))["success"]
+            wait_until("ten requests", lambda: len(stub.ids) >= 10)
+            fetch(ui, "/stop")
+            figures = json.loads(fetch(ui, "/stats/requests"))
+            process.send_signal(signal.SIGTERM)
+            _, log = process.communicate(timeout=15)
+    rows = running.client_rows(rows_file)
+    assert Counter(stub.ids) == Counter(row.id for row in rows)
+    assert figures["stats"][-1]["num_requests"] == len(rows)
+    assert {row.name.partition("/api/v1/")[1] for row in rows} == {"/api/v1/"}
+    assert f"client rows: {len(rows)} in" in log
+    assert process.returncode == 0
+
+
+def fetch(url: str, target: str = "/", form: dict[str, object] | None = None) -> str:
+    """The body; "" while no one listens yet."""
+    body = urlencode(form).encode() if form else None
+    headers = {"Content-Type": "application/x-www-form-urlencoded"} if form else {}
+    try:
+        answer = request(url, "POST" if form else "GET", target, body, headers)
+    except ConnectionRefusedError:
+        return ""
+    return answer.body.decode()
