@@ -1,0 +1,46 @@
+"""Fixtures: instances of the API service, each test (or module) with a ledger of its own."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.services.api.processes import Api, Fleet
+from tests.support.ports import free_ports
+
+
+@contextmanager
+def running_fleet(folder: Path) -> Iterator[Fleet]:
+    with free_ports() as ports:
+        fleet = Fleet(folder, ports)
+        try:
+            yield fleet
+            fleet.stop()
+        finally:
+            fleet.abandon()
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    """No instance yet; the test starts those it needs."""
+    with running_fleet(tmp_path) as fleet:
+        yield fleet
+
+
+@pytest.fixture(scope="module")
+def shared_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with running_fleet(tmp_path_factory.mktemp("shared")) as fleet:
+        yield fleet
+
+
+@pytest.fixture(scope="module")
+def api(shared_fleet: Fleet) -> Api:
+    """One instance for all tests of a module; they use entries of their own."""
+    return shared_fleet.start()
+
+
+@pytest.fixture(scope="module")
+def twin(shared_fleet: Fleet) -> Api:
+    """A second instance on the ledger of `api`."""
+    return shared_fleet.start()
