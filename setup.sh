@@ -8,25 +8,22 @@ say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 4; }
 
 # as_root COMMAND...: run a command as root, by sudo when this is an ordinary user.
-as_root() {
-  if [ "$(id -u)" = 0 ]; then "$@"
-  elif command -v sudo >/dev/null; then sudo "$@"
-  else die "needs root for: $*  (there is no sudo here; run that as root, then repeat)"
-  fi
-}
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
-install_packages() {
+# install PACKAGE...: by apt-get, without starting what they bring.
+install() {
   command -v apt-get >/dev/null ||
     die "missing: $*. Install it with this system's package manager, then repeat."
+  [ "$(id -u)" = 0 ] || command -v sudo >/dev/null ||
+    die "missing: $*, and no sudo to install it. As root: apt-get install --no-install-recommends $*"
   say "installing $* (Debian/Ubuntu packages)"
-  # The package's own service would listen on port 80 of every address. Nothing of it may start.
-  local policy=/usr/sbin/policy-rc.d own_policy=""
+  # nginx's own service would listen on port 80 of every address. Nothing of it may start.
+  local policy=/usr/sbin/policy-rc.d own_policy="" failed=""
   if [ ! -e "$policy" ]; then
     own_policy=1
     printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
     as_root chmod 755 "$policy"
   fi
-  local failed=""
   { as_root apt-get update -qq &&
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@"; } \
     >setup.log 2>&1 || failed=1
@@ -34,6 +31,10 @@ install_packages() {
   [ -z "$failed" ] || { tail -n 5 setup.log >&2; die "apt-get could not install $*; all it said is in setup.log"; }
   rm -f setup.log
 }
+
+has_nginx() { PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v nginx >/dev/null; }
+
+venv_is_current() { [ .venv/ready -nt requirements.lock ] && [ .venv/ready -nt pyproject.toml ]; }
 
 find_python() {
   local candidate
@@ -46,27 +47,32 @@ find_python() {
   done
 }
 
-# A `make test` of one checkout must not race a `make up` of the same one through the installation.
-if [ .venv/ready -nt requirements.lock ] && [ .venv/ready -nt pyproject.toml ] &&
-   PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v nginx >/dev/null; then
-  exit 0
-fi
+if venv_is_current && has_nginx; then exit 0; fi
+
+# Two targets of one checkout may get here at once.
 exec 9>.setup.lock
 flock 9
 
-if ! PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v nginx >/dev/null; then
-  install_packages nginx
-  if [ -d /run/systemd/system ]; then
+missing=()
+has_nginx || missing+=(nginx)
+if ! venv_is_current; then
+  python=$(find_python)
+  if [ -z "$python" ]; then
+    missing+=(python3 python3-venv)
+  elif ! "$python" -c 'import ensurepip' 2>/dev/null; then
+    missing+=("$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')")
+  fi
+fi
+if [ "${#missing[@]}" -gt 0 ]; then
+  install "${missing[@]}"
+  if [[ " ${missing[*]} " = *" nginx "* ]] && [ -d /run/systemd/system ]; then
     as_root systemctl disable --quiet nginx || true   # or it takes port 80 at the next start of the machine
   fi
 fi
 
-if [ ! .venv/ready -nt requirements.lock ] || [ ! .venv/ready -nt pyproject.toml ]; then
-  python=$(find_python)
-  [ -n "$python" ] || install_packages python3
+if ! venv_is_current; then
   python=$(find_python)
   [ -n "$python" ] || die "needs Python 3.11 or newer; found $(python3 --version 2>&1)"
-  "$python" -c 'import ensurepip' 2>/dev/null || install_packages "$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
   say "making .venv with $("$python" --version) and the packages of requirements.lock"
   "$python" -m venv .venv
   .venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock

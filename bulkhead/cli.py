@@ -127,7 +127,13 @@ def _load(arguments: argparse.Namespace) -> int:
             f"load: --users {arguments.users} --time {arguments.time:g} --pace {arguments.pace:g}: "
             "users and time must be above 0, pace must not be below"
         )
-    wanted = Load(arguments.users, arguments.time, arguments.shape, arguments.pace, arguments.ui)
+    wanted = Load(
+        arguments.users,
+        arguments.time,
+        arguments.shape,
+        arguments.pace,
+        arguments.ui_port if arguments.ui else None,
+    )
     say = _say_aside if arguments.json else _say
     result = load_.run(_topology(arguments), wanted, say, say, _colour())
     print(json.dumps(result.figures, indent=2) if arguments.json else "\n" + result.text)
@@ -214,6 +220,7 @@ def _add_load(load_: argparse.ArgumentParser) -> None:
         "--pace", type=float, default=1.0, help="multiplies every think time; 0 is no pause"
     )
     load_.add_argument("--ui", action="store_true", help="open Locust's own web UI instead")
+    load_.add_argument("--ui-port", type=int, default=8089, help="where (default 8089)")
     load_.add_argument("--json", action="store_true", help="print the summary for programs")
 
 

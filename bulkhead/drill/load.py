@@ -43,8 +43,10 @@ def run(topology: Topology, load: Load, say: Say, progress: Say, colour: bool) -
     run_ = rundir.create(home.runs, "load")
     rundir.write_provenance(run_, dict(topology.file.model_dump(mode="json")), running.nginx)
     since = evidence.mark(home)
-    what = "until you stop it" if load.ui else f"for {load.seconds:g} s"
-    say(f"load: {load.users} users, {load.shape}, {what}, against {topology.url}")
+    if load.ui_port is None:
+        say(f"{load.users} users, {load.shape}, for {load.seconds:g} s, against {topology.url}")
+    else:
+        say(f"Locust's web UI: http://127.0.0.1:{load.ui_port}   (Ctrl-C ends it and sums up)")
     locust.run(topology.root, topology.url, load, run_, progress)
     evidence.keep(home, since, run_)
     rows = list(read_rows(run_.client_rows, ClientRow))

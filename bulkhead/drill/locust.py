@@ -34,7 +34,7 @@ class Load:
     seconds: float
     shape: str
     pace: float  # multiplies every think time
-    ui: bool
+    ui_port: int | None  # where Locust's web UI is to listen; None: none, run by itself
 
 
 def run(root: Path, url: str, load: Load, out: RunDir, progress: Say) -> None:
@@ -56,8 +56,8 @@ def run(root: Path, url: str, load: Load, out: RunDir, progress: Say) -> None:
                 "BULKHEAD_PACE": f"{load.pace:g}",
             },
             stdin=subprocess.DEVNULL,
-            stdout=None if load.ui else log,
-            stderr=None if load.ui else log,
+            stdout=log,
+            stderr=log,
             start_new_session=True,  # Ctrl-C is for us; we pass it on in an orderly way
         )
         try:
@@ -81,13 +81,13 @@ def _command(load: Load, out: RunDir) -> list[str]:
     command = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py"]
     command += ["--users", str(load.users), "--spawn-rate", str(max(1, load.users))]
     command += ["--html", str(out.locust_html)]
-    if load.ui:
-        return [*command, "--web-host", "127.0.0.1"]
+    if load.ui_port is not None:
+        return [*command, "--web-host", "127.0.0.1", "--web-port", str(load.ui_port)]
     return [*command, "--headless", "--only-summary", "--run-time", f"{load.seconds:g}s"]
 
 
 def _watch(child: subprocess.Popen[bytes], out: RunDir, load: Load, progress: Say) -> None:
-    """Tell every second how it goes, as the rows tell it."""
+    """Tell every second how it goes, as the rows tell it, until it ends."""
     follower = Follower(out.client_rows)
     began = now()
     while True:
@@ -95,18 +95,15 @@ def _watch(child: subprocess.Popen[bytes], out: RunDir, load: Load, progress: Sa
             child.wait(1)
             return
         except subprocess.TimeoutExpired:
-            requests, failed = follower.read()
-            if not load.ui:
-                passed = now() - began
-                progress(
-                    f"  {passed:4.0f} s of {load.seconds:g}  {requests:7,} requests/s"
-                    f"  {follower.requests:9,} in all  {follower.failed:,} failed"
-                    + (f" (+{failed})" if failed else "")
-                )
-            if not load.ui and now() - began > load.seconds + STOP_S:
-                raise StartError(
-                    f"Locust did not end {STOP_S} s after its time", *_tail([])
-                ) from None
+            passed = now() - began
+        new, failed = follower.read()
+        if new or load.ui_port is None:
+            progress(
+                f"  {passed:4.0f} s  {new:7,} requests/s  {follower.requests:9,} in all  "
+                f"{follower.failed:,} failed" + (f" (+{failed})" if failed else "")
+            )
+        if load.ui_port is None and passed > load.seconds + STOP_S:
+            raise StartError(f"Locust did not end {STOP_S} s after its time; see {out.locust_log}")
 
 
 class Follower:

@@ -67,19 +67,18 @@ class Handler(BaseHTTPRequestHandler):
         elif path == "/api/v1/work":
             self.answer(b"x" * int(query["bytes"][0]))
         elif path == "/session":
-            self.session()
+            visits = 1 if "session" in stub.faults else self.visits() + 1
+            self.answer({"visits": visits}, cookie=f"visits={visits}; HttpOnly; Path=/")
         elif path in ("/", "/about"):
-            self.answer(PAGE[:-8] if "page" in stub.faults else PAGE)
+            counted = f"visits={self.visits() + 1}; HttpOnly; Path=/" if path == "/" else ""
+            self.answer(PAGE[:-8] if "page" in stub.faults else PAGE, cookie=counted)
         elif path == "/static/style.css":
             self.answer(b"body {}")
         else:
             self.answer({"error_code": "not_found"}, 404)
 
-    def session(self) -> None:
-        visits = int((self.headers.get("Cookie") or "visits=0").rpartition("=")[2]) + 1
-        if "session" in self.server.stub.faults:
-            visits = 1
-        self.answer({"visits": visits}, cookie=f"visits={visits}; HttpOnly; Path=/")
+    def visits(self) -> int:
+        return int((self.headers.get("Cookie") or "visits=0").rpartition("=")[2])
 
     def entries(self, entry_id: str, body: dict[str, Any]) -> None:
         stub = self.server.stub
