@@ -1,0 +1,61 @@
+"""gunicorn's settings for one instance of the web service. gunicorn reads the names below."""
+# ruff: noqa: N999 (the name is the one that gunicorn looks for)
+
+import math
+import os
+
+from services.web.settings import Settings
+
+settings = Settings.from_environment()
+
+# --- where and how many -----------------------------------------------------------------------
+bind = settings.address
+workers = settings.workers
+# The name in `ps`, so that an operator sees which master is which (needs setproctitle to show).
+proc_name = os.environ.get("BULKHEAD_INSTANCE", "local-1")
+
+# gevent's worker with a loss-free end. A page waits for the ledger for most of its time; a greenlet
+# that waits costs a few KB where a thread would cost a stack.
+worker_class = "services.web.worker.DrainingWorker"
+# Connections per worker, idle ones included; beyond it a worker stops accepting, and the rest wait
+# in the kernel's queue for the other worker.
+worker_connections = 1000
+# Longest queue of connections that nobody has accepted yet. It bridges the time in which a killed
+# worker is replaced: the listener is the master's, so nothing is refused meanwhile. The kernel cuts
+# it to net.core.somaxconn.
+backlog = 2048
+
+# Off: each worker loads the application after the fork. Monkey patching must come before that, and
+# patching the master instead would put its signals, waitpid and fork under gevent as well; the
+# identity and the row file belong to a process and must not be made before it. Preloading would
+# bring a killed worker back in 0.03 s instead of 0.09 s, while its sibling serves anyway, and would
+# not bring the first answer of an instance any sooner.
+preload_app = False
+
+# --- times ------------------------------------------------------------------------------------
+# Not a limit for requests: a worker whose event loop has not turned for this long hangs, and only
+# the master can tell one of several workers that share a port apart. No page computes for long; a
+# full worker (1000 pages at 2 ms) still turns every few seconds.
+timeout = 15
+# The workers keep to the grace time by themselves and exactly; the master only kills what is left
+# after it, hence the whole second on top.
+graceful_timeout = math.ceil(settings.grace_s) + 1
+# Seconds that an idle connection is kept. It must outlast the proxy's own keep-alive to its
+# upstreams (60 s): the side that sends requests must be the one that closes an idle connection,
+# else a request can meet a connection that is just being closed, and is lost.
+keepalive = 75
+
+# --- trust ------------------------------------------------------------------------------------
+# Only a proxy on this machine may say by which scheme a request came.
+forwarded_allow_ips = "127.0.0.1,::1"
+# What the proxy lets through must not fail here: its largest request line is 8 KB.
+limit_request_line = 8190
+
+# --- files and sockets ------------------------------------------------------------------------
+# The heartbeat is a file's time stamp; on a real disk a stalled write would look like a hang.
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else None
+# No remote control: by default gunicorn opens a socket below $HOME, the same for every instance.
+control_socket_disable = True
+# The service rows are the log of requests; errors go to stderr, which the supervisor keeps.
+accesslog = None
+errorlog = "-"

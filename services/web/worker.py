@@ -1,0 +1,200 @@
+"""The gunicorn worker of the web service: gevent's own, with an end that loses nothing.
+
+gunicorn's gevent worker notices SIGTERM up to a second late, then closes the listener over the
+connections that wait in the kernel's queue (they are reset), and then waits out the whole grace
+time if the proxy keeps a single idle connection. When its master dies it exits within a second and
+drops what is in flight. Here one rule holds for SIGTERM and for a dead master: stop accepting at
+once, take over what the kernel has accepted, answer all that has begun, close what is idle, leave.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from typing import Any, TypeAlias, cast
+
+import gevent
+from gevent.event import Event
+from gevent.pool import Pool
+from gevent.server import StreamServer
+from gunicorn.workers.base import Worker
+from gunicorn.workers.ggevent import GeventWorker
+
+from services import identity
+from services.web.settings import Settings
+
+# How long a connection that carries no request may live on while draining. The proxy uses its busy
+# connections within this time, and each answer on them says `Connection: close`; what is still idle
+# after it is unlikely to carry a request at the very moment when it is closed.
+IDLE_LINGER_S = 0.5
+READABLE = 1
+
+Connection: TypeAlias = "gevent.Greenlet[..., Any]"
+
+
+class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no types
+    """One worker process; `self.alive` turns False the moment it is told to stop."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._grace_s = Settings.from_environment().grace_s
+        self._idle: dict[Connection, gevent.Timeout] = {}
+
+    def init_process(self) -> None:
+        """Called after the fork, before the application is loaded."""
+        # The master's handlers are inherited and would swallow a SIGTERM until the worker's own are
+        # in place; nothing has begun yet, so dying is right.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        super().init_process()
+
+    def patch(self) -> None:
+        """gevent's patching of the standard library, without its search for plug-ins.
+
+        For each of a dozen modules gevent reads the metadata of every installed package twice, to
+        ask whether one wants to change the patching; none does, and it was a fifth of the boot.
+        """
+        search = metadata.entry_points
+        metadata.entry_points = lambda **_: ()  # type: ignore[assignment]
+        try:
+            super().patch()
+        finally:
+            metadata.entry_points = search
+
+    def init_signals(self) -> None:
+        """gunicorn's signals, with a SIGTERM that wakes the event loop at once."""
+        super().init_signals()
+        self._stop = Event()
+        gevent.signal_handler(signal.SIGTERM, self.stop)
+
+    def load_wsgi(self) -> None:
+        """Load the application and let it know when this worker drains."""
+        super().load_wsgi()
+        self.wsgi.extensions["instance"].draining = lambda: not self.alive
+
+    def stop(self) -> None:
+        """Begin to drain."""
+        self.alive = False
+        self._stop.set()
+
+    def run(self) -> None:
+        """Serve until told to stop, then drain."""
+        pool = Pool(self.cfg.worker_connections)
+        servers = [self.listen(listener, pool) for listener in self.sockets]
+        self.watch_master()
+        while self.alive:
+            self.notify()
+            # Before the watch began, the master may have died and its pid passed to a stranger.
+            if os.getppid() != self.ppid:
+                self.stop()
+            self._stop.wait(timeout=1.0)
+        self.drain(servers, pool)
+
+    def listen(self, listener: Any, pool: Pool) -> StreamServer:
+        """Accept connections from `listener`, each in a greenlet of `pool`."""
+        listener.setblocking(True)
+        handle = partial(self.handle, ListenerName(listener.getsockname()))
+        server = StreamServer(listener, handle=handle, spawn=pool)
+        # One connection per wake-up, so that the workers that share the listener share the load.
+        server.max_accept = 1
+        server.start()
+        return server
+
+    def watch_master(self) -> None:
+        """Drain as soon as the master is gone: its successor needs the port, at once."""
+        try:
+            master = os.pidfd_open(self.ppid)
+        except ProcessLookupError:
+            self.stop()
+            return
+        watcher = gevent.get_hub().loop.io(master, READABLE)
+
+        def master_died() -> None:
+            watcher.stop()
+            self.log.error("Master %s is gone, draining worker %s", self.ppid, self.pid)
+            self.stop()
+
+        watcher.start(master_died)
+
+    def notify(self) -> None:
+        """Tell the master that this worker's event loop turns."""
+        Worker.notify(self)  # gevent's own version also exits when the master has died
+
+    @contextmanager
+    def timeout_ctx(self) -> Iterator[None]:
+        """gunicorn waits inside this for a connection's next request, and only there."""
+        greenlet = cast(Connection, gevent.getcurrent())
+        # False: the end of the wait is no error, the block is just left.
+        with gevent.Timeout(self.cfg.keepalive, False) as timeout:  # type: ignore[arg-type]
+            self._idle[greenlet] = timeout
+            try:
+                yield
+            finally:
+                del self._idle[greenlet]
+
+    def drain(self, servers: list[StreamServer], pool: Pool) -> None:
+        """Answer what has begun, for the grace time at most."""
+        deadline = time.monotonic() + self._grace_s
+        for server in servers:
+            server.stop_accepting()
+            # Closing the listener resets what waits in its queue, so that is taken over first.
+            while not pool.full() and (connection := server.do_read()) is not None:
+                server.do_handle(*connection)
+            server.close()
+        pool.join(timeout=min(IDLE_LINGER_S, self._grace_s))
+        gevent.get_hub().loop.run_callback(self.close_idle)
+        while len(pool) and (left := deadline - time.monotonic()) > 0:
+            self.notify()
+            pool.join(timeout=min(1.0, left))
+        if len(pool):
+            self.log.warning(
+                "Worker %s drops %d requests: not done after %g s",
+                self.pid,
+                len(pool),
+                self._grace_s,
+            )
+
+    def close_idle(self) -> None:
+        """Let every idle connection's wait end now, as if its keep-alive time were over.
+
+        Runs in the event loop itself: no request can begin between the look and the throw.
+        """
+        for greenlet, timeout in list(self._idle.items()):
+            greenlet.throw(timeout)
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """gunicorn's own answer to a request that the application could not answer, identified."""
+        given = dict(getattr(req, "headers", ())).get("X-REQUEST-ID")
+        headers = identity.current().headers() | {"X-Request-ID": identity.request_id(given)}
+        super().handle_error(req, Identified(client, headers), addr, exc)
+
+
+@dataclass(frozen=True)
+class ListenerName:
+    """All that gunicorn asks a listener about while it handles a connection; that may be closed."""
+
+    address: Any
+
+    def getsockname(self) -> Any:
+        """Where the listener listened."""
+        return self.address
+
+
+class Identified:
+    """A client's socket that adds `headers` to the one response that is written through it."""
+
+    def __init__(self, client: Any, headers: Mapping[str, str]) -> None:
+        self._client = client
+        self._headers = headers
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def sendall(self, response: bytes) -> None:
+        """Send `response`, with the headers after its status line."""
+        status_line, _, rest = response.partition(b"\r\n")
+        lines = "".join(f"{name}: {value}\r\n" for name, value in self._headers.items())
+        self._client.sendall(status_line + b"\r\n" + lines.encode() + rest)
