@@ -75,7 +75,7 @@ if ! venv_is_current; then
   [ -n "$python" ] || die "needs Python 3.11 or newer; found $(python3 --version 2>&1)"
   say "making .venv with $("$python" --version) and the packages of requirements.lock"
   "$python" -m venv .venv
-  .venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
-  .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+  .venv/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
+  .venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
   touch .venv/ready
 fi

@@ -7,6 +7,7 @@ import random
 import re
 from typing import Any
 
+import gevent
 import msgspec
 from locust import User, task
 from locust.exception import StopTest
@@ -67,6 +68,10 @@ class OnceUser(User):
         self.client = Client(
             self.host or "", connection, environment.recorder, environment.events.request
         )
+
+    def on_start(self) -> None:
+        """Called by Locust when this user begins: not all of them in the same instant."""
+        gevent.sleep(self.wait_time())
 
     def wait_time(self) -> float:
         """Seconds to the next task."""

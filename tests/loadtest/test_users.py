@@ -68,20 +68,32 @@ def test_a_user_class_does_all_it_says_without_failure(tmp_path: Path, name: str
     assert all(not row.key for row in rows if row.effect == "read")
 
 
-def test_wrong_content_with_status_200_counts_as_failed(tmp_path: Path) -> None:
-    with serving("page", "session", "instance", "write") as stub:
+@pytest.mark.parametrize(
+    ("faults", "expected"),
+    [
+        (
+            ("page",),
+            {"GET /": "not a whole HTML page", "GET /about": "not a whole HTML page"},
+        ),
+        (
+            ("session", "instance", "write"),
+            {
+                "GET /session": "the session's visits did not go up by one",
+                "GET /api/v1/whoami": "the body names another instance than the header",
+                "PUT /api/v1/entries/{id}": "the entry's version is not what was written",
+                "PATCH /api/v1/entries/{id}": "the entry's version is not what was written",
+            },
+        ),
+    ],
+)
+def test_wrong_content_with_status_200_counts_as_failed(
+    tmp_path: Path, faults: tuple[str, ...], expected: dict[str, str]
+) -> None:
+    with serving(*faults) as stub:
         log, rows = run(stub, tmp_path)
     assert {row.status // 100 for row in rows} == {2}
-    told = failures(log)
-    assert {row.name: row.wrong for row in rows if row.wrong} == told, "the rows say it too"
-    assert told == {
-        "GET /": "not a whole HTML page",
-        "GET /about": "not a whole HTML page",
-        "GET /session": "the session's visits did not go up by one",
-        "GET /api/v1/whoami": "the body names another instance than the header",
-        "PUT /api/v1/entries/{id}": "the entry's version is not what was written",
-        "PATCH /api/v1/entries/{id}": "the entry's version is not what was written",
-    }
+    assert failures(log) == expected
+    assert {row.name: row.wrong for row in rows if row.wrong} == expected, "the rows say it too"
 
 
 def test_a_writer_never_looks_again_at_an_entry_it_knows_nothing_about(tmp_path: Path) -> None:
