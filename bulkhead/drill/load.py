@@ -5,12 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bulkhead import rundir
+from bulkhead.accounting.attempts import attempts
 from bulkhead.accounting.load import check_writes, summarise
 from bulkhead.control import record, stack
 from bulkhead.drill import evidence, locust
 from bulkhead.drill.locust import Load
 from bulkhead.errors import EvidenceError
-from bulkhead.records import ClientRow, read_rows
+from bulkhead.records import ClientRow, ProxyRow, read_rows
 from bulkhead.render.paths import Home
 from bulkhead.report import load as report
 from bulkhead.topology.model import Topology
@@ -54,9 +55,15 @@ def run(topology: Topology, load: Load, say: Say, progress: Say, colour: bool) -
         raise EvidenceError(f"the load made no request; see {run_.locust_log}")
     summary = summarise(rows)
     writes = check_writes(rows, evidence.effects(home, since))
-    figures = report.as_dict(summary, writes) | {"run": str(run_.path)}
+    seen = attempts(rows, read_rows(run_.proxy_rows, ProxyRow)) if _has_rows(run_) else None
+    figures = report.as_dict(summary, writes, seen) | {"run": str(run_.path)}
     run_.summary_json.write_text(json.dumps(figures, indent=2) + "\n")
-    text = report.text(summary, writes, colour)
+    text = report.text(summary, writes, seen, colour)
     where = f"\nrows, run.json and Locust's report (locust.html): {run_.path}"
-    wrong = summary.all.failed or summary.all.indeterminate or writes.lost or writes.doubled
-    return Result(figures, text + where, bool(wrong))
+    wrong = (summary.all.failed, summary.all.indeterminate, writes.lost, writes.doubled)
+    return Result(figures, text + where, any(wrong) or bool(seen and seen.unknown))
+
+
+def _has_rows(run_: rundir.RunDir) -> bool:
+    """Whether the stack writes rows at all (stack.rows)."""
+    return run_.proxy_rows.exists()

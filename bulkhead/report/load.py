@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
+from bulkhead.accounting.attempts import Attempts
 from bulkhead.accounting.load import Group, Latency, Summary, Writes
 
 QUANTILES = ("p50", "p90", "p99", "p99.9", "max")
@@ -16,18 +17,27 @@ LEGEND = (
 )
 
 
-def text(summary: Summary, writes: Writes | None = None, colour: bool = False) -> str:
+def text(
+    summary: Summary,
+    writes: Writes | None = None,
+    seen: Attempts | None = None,
+    colour: bool = False,
+) -> str:
     """The whole report, a line break at its end; `colour` marks good and bad with ANSI codes."""
     if not summary.all.requests:
         return _paint("no requests were made", 31, colour) + "\n"
     blocks = [_headline(summary, colour), _names(summary), _instances(summary)]
+    if seen is not None:
+        blocks.append(_attempts(seen, colour))
     if writes is not None:
         blocks.append(_writes(writes, colour))
     blocks.append(list(LEGEND))
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
 
-def as_dict(summary: Summary, writes: Writes | None = None) -> dict[str, object]:
+def as_dict(
+    summary: Summary, writes: Writes | None = None, seen: Attempts | None = None
+) -> dict[str, object]:
     """The same figures as values that JSON can hold; times are in seconds, shares from 0 to 1."""
     figures: dict[str, object] = asdict(summary)
     figures["instances"] = {
@@ -36,6 +46,8 @@ def as_dict(summary: Summary, writes: Writes | None = None) -> dict[str, object]
     }
     if writes is not None:
         figures["writes"] = asdict(writes)
+    if seen is not None:
+        figures["proxy"] = asdict(seen)
     return figures
 
 
@@ -86,6 +98,20 @@ def _instances(summary: Summary) -> list[str]:
     return _table([("instance", "answers", "share", ""), *rows]) if rows else []
 
 
+def _attempts(seen: Attempts, colour: bool) -> list[str]:
+    lines = [
+        f"proxy: {seen.logged:,} requests logged, {seen.moved_on:,} moved on to another instance"
+    ]
+    if seen.unknown:
+        count = _paint(f"unknown {len(seen.unknown):,}", 31, colour)
+        lines.append(f"  {count} (answered, but the proxy has no row): {_ids(seen.unknown)}")
+    return lines
+
+
+def _ids(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:MOST_IDS]) + (", ..." if len(ids) > MOST_IDS else "")
+
+
 def _writes(writes: Writes, colour: bool) -> list[str]:
     lines = [
         f"writes: {writes.acknowledged:,} acknowledged, {writes.applied:,} effects in the ledger"
@@ -96,8 +122,7 @@ def _writes(writes: Writes, colour: bool) -> list[str]:
         ("ghosts", writes.ghosts, "applied, but the client was not told so", False),
     ):
         count = _paint(f"{word} {len(ids):,}", 31 if ids and bad else 32, colour)
-        more = ", ..." if len(ids) > MOST_IDS else ""
-        listed = f": {', '.join(ids[:MOST_IDS])}{more}" if ids else ""
+        listed = f": {_ids(ids)}" if ids else ""
         lines.append(f"  {count} ({meaning}){listed}")
     return lines
 

@@ -2,6 +2,7 @@
 
 import json
 
+from bulkhead.accounting.attempts import Attempts
 from bulkhead.accounting.load import Writes, summarise
 from bulkhead.report.load import as_dict, text
 from tests.accounting.test_load import row, write
@@ -47,6 +48,14 @@ writes: 1 acknowledged, 2 effects in the ledger
 
 def test_the_whole_report() -> None:
     assert text(summarise(ROWS), WRITES) == REPORT + LEGEND
+
+
+def test_what_the_proxy_saw_is_told_and_what_it_missed_is_named() -> None:
+    assert "proxy: 7 requests logged, 2 moved on to another instance\n" in text(
+        summarise(ROWS), seen=Attempts(7, 2, ())
+    )
+    missed = text(summarise(ROWS), seen=Attempts(7, 2, ("a", "b")))
+    assert "  unknown 2 (answered, but the proxy has no row): a, b\n" in missed
 
 
 def test_without_the_ledger_nothing_is_said_about_it() -> None:

@@ -104,6 +104,7 @@ def growing_rows(stack: Stack) -> Path | None:
 
 def assert_kept_its_promises(killed: Killed) -> None:
     """What must hold in every kill test."""
+    assert killed.summary["proxy"]["unknown"] == []
     writes = killed.summary["writes"]
     assert (writes["lost"], writes["doubled"]) == ([], [])
     assert writes["acknowledged"] > ENOUGH, "too few writes to say anything"

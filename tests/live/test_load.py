@@ -55,6 +55,7 @@ def test_every_observer_tells_the_same_story(stack: Stack) -> None:
     assert len(ids) == len(client)
     proxy = [row for row in read_rows(run / "proxy.jsonl", ProxyRow) if row.id in ids]
     assert Counter(row.id for row in proxy) == Counter(ids), "a row each, no more and no less"
+    assert figures["proxy"] == {"logged": len(client), "moved_on": 0, "unknown": []}
     by_id = {row.id: row for row in client}
     for row in proxy:
         sent = by_id[row.id]

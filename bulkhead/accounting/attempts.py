@@ -1,0 +1,33 @@
+"""What the proxy's rows say about the requests of a load."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bulkhead.records import ClientRow, ProxyRow
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """The client's requests as nginx saw them."""
+
+    logged: int
+    """Requests of the client of which the proxy has a row."""
+    moved_on: int
+    """Of these, requests that were tried on more than one instance."""
+    unknown: tuple[str, ...]
+    """Ids of requests that got a whole answer and that the proxy does not know. There must be none:
+    an id here means that a row is missing or that somebody else answered."""
+
+
+def attempts(client: Iterable[ClientRow], proxy: Iterable[ProxyRow]) -> Attempts:
+    """Join the two by request id. Whatever else the proxy logged meanwhile is left out."""
+    statuses = {row.id: row.statuses for row in proxy}
+    logged = moved_on = 0
+    unknown = []
+    for row in client:
+        if row.id in statuses:
+            logged += 1
+            moved_on += "," in statuses[row.id]
+        elif row.status:
+            unknown.append(row.id)
+    return Attempts(logged, moved_on, tuple(unknown))
