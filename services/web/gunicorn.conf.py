@@ -5,6 +5,7 @@ import math
 import os
 
 from services.web.settings import Settings
+from services.web.worker import guard_forks
 
 settings = Settings.from_environment()
 
@@ -44,6 +45,12 @@ graceful_timeout = math.ceil(settings.grace_s) + 1
 # upstreams (60 s): the side that sends requests must be the one that closes an idle connection,
 # else a request can meet a connection that is just being closed, and is lost.
 keepalive = 75
+
+
+def on_starting(_server: object) -> None:
+    """Called in the master before it forks for the first time."""
+    guard_forks()
+
 
 # --- trust ------------------------------------------------------------------------------------
 # Only a proxy on this machine may say by which scheme a request came.

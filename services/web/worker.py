@@ -44,13 +44,6 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         self._grace_s = Settings.from_environment().grace_s
         self._idle: dict[Connection, gevent.Timeout] = {}
 
-    def init_process(self) -> None:
-        """Called after the fork, before the application is loaded."""
-        # The master's handlers are inherited and would swallow a SIGTERM until the worker's own are
-        # in place; nothing has begun yet, so dying is right.
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        super().init_process()
-
     def patch(self) -> None:
         """gevent's patching of the standard library, without its search for plug-ins.
 
@@ -170,6 +163,26 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         given = dict(getattr(req, "headers", ())).get("X-REQUEST-ID")
         headers = identity.current().headers() | {"X-Request-ID": identity.request_id(given)}
         super().handle_error(req, Identified(client, headers), addr, exc)
+
+
+def guard_forks() -> None:
+    """Make a SIGTERM end a worker that has just been forked; called once, in the master.
+
+    A child inherits the master's handlers, which only take a note for the master. A SIGTERM that
+    met it before its own handlers were in place would be lost, and the stop would last until the
+    master's SIGKILL. Nothing has begun by then, so dying is right.
+    """
+    stop = {signal.SIGTERM}
+
+    def after_in_child() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, stop)
+
+    os.register_at_fork(
+        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, stop),
+        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, stop),
+        after_in_child=after_in_child,
+    )
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ import pytest
 
 from tests.services.web.browser import Browser, program
 from tests.services.web.ledger_stub import LedgerStub
-from tests.services.web.processes import WebInstance, free_port
+from tests.services.web.processes import CONF, WebInstance
+from tests.support.ports import free_ports
 
 StartWeb = Callable[..., WebInstance]
 
@@ -15,6 +16,13 @@ StartWeb = Callable[..., WebInstance]
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("web")
+
+
+@pytest.fixture(scope="session")
+def ports() -> Iterator[list[int]]:
+    """Ports that no other test run takes; take one with pop, and give it back."""
+    with free_ports() as block:
+        yield block
 
 
 @pytest.fixture(scope="session")
@@ -38,23 +46,32 @@ def ledger(running_stub: LedgerStub) -> LedgerStub:
 
 
 @pytest.fixture(scope="session")
-def web(running_stub: LedgerStub, folder: Path, secret: Path) -> Iterator[WebInstance]:
+def web(
+    running_stub: LedgerStub, folder: Path, secret: Path, ports: list[int]
+) -> Iterator[WebInstance]:
     """An instance for all tests that leave it as it is."""
-    with free_port() as port:
-        instance = WebInstance(port, folder, environ(running_stub, secret), "services.web.wsgi:app")
-        instance.start()
-        yield instance
-        instance.close()
+    instance = WebInstance(
+        ports.pop(), folder, environ(running_stub, secret), "services.web.wsgi:app"
+    )
+    instance.start()
+    yield instance
+    instance.close()
 
 
 @pytest.fixture
-def start_web(ledger: LedgerStub, tmp_path: Path, secret: Path) -> Iterator[StartWeb]:
+def start_web(
+    ledger: LedgerStub, tmp_path: Path, secret: Path, ports: list[int]
+) -> Iterator[StartWeb]:
     """Start an instance for this test alone, with further environment variables."""
     with ExitStack() as cleanup:
 
-        def start(app: str = "services.web.wsgi:app", **more: str) -> WebInstance:
-            port = cleanup.enter_context(free_port())
+        def start(
+            app: str = "services.web.wsgi:app", conf: Path = CONF, **more: str
+        ) -> WebInstance:
+            port = ports.pop()
+            cleanup.callback(ports.append, port)
             instance = WebInstance(port, tmp_path, environ(ledger, secret) | more, app)
+            instance.conf = conf
             instance.start()
             cleanup.callback(instance.close)
             return instance

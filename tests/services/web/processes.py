@@ -1,49 +1,19 @@
 """Real gunicorn masters of the web service on free ports, and what to see of them from outside."""
 
-import fcntl
 import os
-import random
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tests.services.web.browser import program
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
+CONF = Path("services/web/gunicorn.conf.py")
 GUNICORN = Path(sys.executable).parent / "gunicorn"
 START_S = 15.0
-
-
-def wait_until(what: str, condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
-    """Return as soon as `condition` holds; fail with `what` when it takes too long."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
-        time.sleep(0.01)
-
-
-@contextmanager
-def free_port() -> Iterator[int]:
-    """A port below the ephemeral range that no other test takes while this context lasts."""
-    folder = Path(tempfile.gettempdir()) / "bulkhead-test-ports"
-    folder.mkdir(exist_ok=True)
-    for port in random.sample(range(20000, 32000), 1000):
-        with (folder / str(port)).open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            if accepts(port):
-                continue
-            yield port
-            return
-    raise AssertionError("no free port from 20000 to 31999")
 
 
 def accepts(port: int) -> bool:
@@ -74,6 +44,7 @@ class WebInstance:
         self.port = port
         self.rows = folder / f"{port}.rows.jsonl"
         self.log = folder / f"{port}.log"
+        self.conf = CONF
         self.pids: set[int] = set()
         self._app = app
         self._environ = {
@@ -93,7 +64,7 @@ class WebInstance:
         """Start the master and wait until one of its workers answers."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [GUNICORN, "-c", "services/web/gunicorn.conf.py", self._app],
+                [GUNICORN, "-c", self.conf, self._app],
                 cwd=ROOT,
                 env=self._environ,
                 stdout=log,

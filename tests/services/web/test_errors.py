@@ -7,7 +7,8 @@ import pytest
 from services.identity import REQUEST_ID
 from tests.services.web.browser import BROWSER, Answer, Browser, program
 from tests.services.web.conftest import StartWeb
-from tests.services.web.processes import WebInstance, wait_until
+from tests.services.web.processes import WebInstance
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
 

@@ -6,7 +6,6 @@ from services.identity import REQUEST_ID
 from tests.services.web.browser import Browser
 from tests.services.web.conftest import StartWeb
 from tests.services.web.ledger_stub import LedgerStub, Orders
-from tests.services.web.processes import free_port
 
 pytestmark = pytest.mark.live
 
@@ -82,13 +81,12 @@ def test_the_pause_that_the_api_asks_for_is_passed_on(
     assert client.get("/").headers["Retry-After"] == told
 
 
-def test_a_browser_gets_a_page_when_the_api_is_down(start_web: StartWeb) -> None:
-    with free_port() as nobody:
-        web = start_web(BULKHEAD_PROXY_URL=f"http://127.0.0.1:{nobody}")
-        answer = Browser(web.port).get("/?account=bob")
-        assert answer.status == 503
-        assert answer.headers["Retry-After"] == "1"
-        assert "The ledger does not answer at the moment" in answer.text
-        assert 'href="/?account=bob"' in answer.text, "a link to try again"
-        assert Browser(web.port).get("/whoami").status == 200
-        assert Browser(web.port).get("/readyz").status == 200
+def test_a_browser_gets_a_page_when_the_api_is_down(start_web: StartWeb, ports: list[int]) -> None:
+    web = start_web(BULKHEAD_PROXY_URL=f"http://127.0.0.1:{ports[0]}")  # where nobody listens
+    answer = Browser(web.port).get("/?account=bob")
+    assert answer.status == 503
+    assert answer.headers["Retry-After"] == "1"
+    assert "The ledger does not answer at the moment" in answer.text
+    assert 'href="/?account=bob"' in answer.text, "a link to try again"
+    assert Browser(web.port).get("/whoami").status == 200
+    assert Browser(web.port).get("/readyz").status == 200

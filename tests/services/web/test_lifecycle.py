@@ -1,19 +1,22 @@
 """What happens to requests when workers and masters die or are told to stop."""
 
 import os
+import re
 import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from http.client import HTTPConnection
+from pathlib import Path
 
 import pytest
 
 from tests.services.web.browser import program
 from tests.services.web.conftest import StartWeb
 from tests.services.web.ledger_stub import LedgerStub, Orders
-from tests.services.web.processes import WebInstance, accepts, alive, state, wait_until
+from tests.services.web.processes import CONF, ROOT, WebInstance, accepts, alive, state
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
 
@@ -57,6 +60,26 @@ def test_the_workers_of_an_instance_have_boots_of_their_own(start_web: StartWeb)
 
     wait_until("both workers have answered", both_answered)
     assert {int(boot.partition(".")[0]) for boot in boots} == set(web.workers())
+
+
+def test_sigterm_ends_a_worker_that_was_forked_a_moment_ago(
+    start_web: StartWeb, tmp_path: Path
+) -> None:
+    """Its master's handlers are still in place then, and would swallow the signal."""
+    conf = tmp_path / "gunicorn.conf.py"
+    conf.write_text(
+        (ROOT / CONF).read_text()
+        + """
+def post_fork(server, worker):
+    if worker.age == 1:
+        os.kill(os.getpid(), 15)
+"""
+    )
+    web = start_web(conf=conf, BULKHEAD_WORKERS="1")
+    (successor,) = web.workers()
+    first = re.findall(r"Worker \(pid:(\d+)\) was sent SIGTERM", web.log.read_text())
+    assert len(first) == 1
+    assert int(first[0]) != successor
 
 
 def test_sigterm_lets_requests_in_flight_finish(start_web: StartWeb, ledger: LedgerStub) -> None:

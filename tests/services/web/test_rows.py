@@ -9,7 +9,7 @@ import pytest
 from tests.services.web.browser import program
 from tests.services.web.conftest import StartWeb
 from tests.services.web.ledger_stub import LedgerStub, Orders
-from tests.services.web.processes import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
 

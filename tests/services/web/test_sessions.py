@@ -4,7 +4,8 @@ import pytest
 
 from tests.services.web.browser import Browser
 from tests.services.web.conftest import StartWeb
-from tests.services.web.processes import WebInstance, accepts, wait_until
+from tests.services.web.processes import WebInstance, accepts
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
 
