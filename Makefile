@@ -34,7 +34,7 @@ restart: $(BULKHEAD) ## down, then up: applies every change of stack.toml
 	@$(BULKHEAD) restart
 
 .PHONY: reload
-reload: $(BULKHEAD) ## apply a change that concerns nginx only, without losing a request
+reload: $(BULKHEAD) ## nginx reads its configuration again; no request under way is cut short
 	@$(BULKHEAD) reload
 
 .PHONY: status

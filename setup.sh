@@ -21,13 +21,14 @@ install() {
   local policy=/usr/sbin/policy-rc.d own_policy="" failed=""
   if [ ! -e "$policy" ]; then
     own_policy=1
+    trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT   # also when this is interrupted
     printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
     as_root chmod 755 "$policy"
   fi
   { as_root apt-get update -qq &&
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@"; } \
     >setup.log 2>&1 || failed=1
-  [ -z "$own_policy" ] || as_root rm -f "$policy"
+  if [ -n "$own_policy" ]; then as_root rm -f "$policy"; trap - EXIT; fi
   [ -z "$failed" ] || { tail -n 5 setup.log >&2; die "apt-get could not install $*; all it said is in setup.log"; }
   rm -f setup.log
 }

@@ -4,16 +4,20 @@ import argparse
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bulkhead import __version__
+from bulkhead.control import interrupts
 from bulkhead.errors import BulkheadError, UsageError
 from bulkhead.render.paths import Home
-from bulkhead.topology.load import load
+from bulkhead.topology.load import home_of, load
 from bulkhead.topology.model import Topology
 
 DEGRADED = 1  # exit code of `status` when something that should serve does not
+SYSTEM = 71  # the system refused: disk full, no permission (sysexits.h: EX_OSERR)
+DEFECT = 70  # sysexits.h: EX_SOFTWARE
 FAILED = 1  # exit code of `load` when requests failed
 
 EPILOG = """\
@@ -27,7 +31,8 @@ examples:
 exit codes:
   0 done    1 degraded, or requests failed    2 wrong command line    3 wrong topology
   4 a program is missing    5 the stack is not in the needed state    6 not ready in time
-  7 the evidence does not add up    70 a defect of bulkhead    130 interrupted
+  7 the evidence does not add up    70 a defect of bulkhead    71 the system refused
+  130 interrupted (128 + the signal's number)
 """
 
 
@@ -35,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     arguments = _parser().parse_args(argv)
     os.umask(0o077)  # what a stack writes belongs to the user who runs it
+    interrupts.install()
     try:
         return int(arguments.run(arguments))
     except BulkheadError as error:
@@ -44,9 +50,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
-        print("bulkhead: interrupted", file=sys.stderr)
-        return 130
+    except interrupts.Interrupted as interrupted:
+        print(f"bulkhead: ended by {interrupted}", file=sys.stderr)
+        return 128 + interrupted.number
+    except OSError as error:
+        print(f"bulkhead: {error}", file=sys.stderr)
+        return SYSTEM
+    except Exception:
+        traceback.print_exc()
+        print("bulkhead: this is a defect of bulkhead itself", file=sys.stderr)
+        return DEFECT
 
 
 def _up(arguments: argparse.Namespace) -> int:
@@ -61,7 +74,7 @@ def _up(arguments: argparse.Namespace) -> int:
 def _down(arguments: argparse.Namespace) -> int:
     from bulkhead.control import stack
 
-    stopped = stack.down(_topology(arguments), _say)
+    stopped = stack.down(_home(arguments), _say)
     print("the stack is down" if stopped else "the stack was not up")
     return 0
 
@@ -69,9 +82,7 @@ def _down(arguments: argparse.Namespace) -> int:
 def _restart(arguments: argparse.Namespace) -> int:
     from bulkhead.control import stack
 
-    topology = _topology(arguments)
-    stack.down(topology, _say)
-    stack.up(topology, _say)
+    stack.restart(_topology(arguments), _say)
     print()
     return _status(arguments)
 
@@ -79,8 +90,8 @@ def _restart(arguments: argparse.Namespace) -> int:
 def _reload(arguments: argparse.Namespace) -> int:
     from bulkhead.control import stack
 
-    changed = stack.reload(_topology(arguments))
-    print("nginx serves the new configuration" if changed else "nothing has changed")
+    stack.reload(_topology(arguments))
+    print("nginx has read its configuration again, and only new workers take connections")
     return 0
 
 
@@ -89,7 +100,7 @@ def _status(arguments: argparse.Namespace) -> int:
     from bulkhead.control.status import status
     from bulkhead.report.status import as_dict, as_text
 
-    running = record.require(Home(_topology(arguments).home))
+    running = record.require(_home(arguments))
     found = status(running.resolved(), running)
     if getattr(arguments, "json", False):
         print(json.dumps(as_dict(found), indent=2))
@@ -105,7 +116,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _logs(arguments: argparse.Namespace) -> int:
-    logs = Home(_topology(arguments).home).log
+    logs = _home(arguments).log
     known = sorted(path for path in logs.glob("*.log") if path.is_file())
     if not known:
         raise UsageError(f"there are no logs in {logs}: the stack has not been up yet")
@@ -135,9 +146,15 @@ def _load(arguments: argparse.Namespace) -> int:
         arguments.ui_port if arguments.ui else None,
     )
     say = _say_aside if arguments.json else _say
-    result = load_.run(_topology(arguments), wanted, say, say, _colour())
+    asked = bool(arguments.set or _from_environment())
+    result = load_.run(_topology(arguments), asked, wanted, say, _colour())
     print(json.dumps(result.figures, indent=2) if arguments.json else "\n" + result.text)
     return FAILED if result.failed else 0
+
+
+def _home(arguments: argparse.Namespace) -> Home:
+    """For what must work whatever is wrong in the topology by now."""
+    return Home(home_of(arguments.topology, [*_from_environment(), *arguments.set]))
 
 
 def _topology(arguments: argparse.Namespace) -> Topology:
@@ -198,7 +215,11 @@ def _parser() -> argparse.ArgumentParser:
     verb("up", _up, "start the stack and wait until every instance has answered through nginx")
     verb("down", _down, "stop everything; leave no process, socket or port")
     verb("restart", _restart, "down, then up: applies every change of the topology")
-    verb("reload", _reload, "apply a change that concerns nginx only, without losing a request")
+    verb(
+        "reload",
+        _reload,
+        "nginx reads its configuration again; no request is cut short",
+    )
     status = verb("status", _status, "every process: state, ready, restarts, memory, address")
     status.add_argument("--json", action="store_true", help="for programs")
     verb("check", _check, "read the topology, report every mistake in it, start nothing")

@@ -8,7 +8,8 @@
       StartError     6     the stack, or a part of it, did not become ready
       EvidenceError  7     what was recorded does not add up, so no figure is given
 
-Any other exception is a defect of Bulkhead itself and ends with a traceback and code 70.
+An OSError ends with one line and code 71. Any other exception is a defect of Bulkhead itself and
+ends with a traceback and code 70.
 """
 
 

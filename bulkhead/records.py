@@ -96,15 +96,6 @@ class ServiceRow(msgspec.Struct, frozen=True):
     effect: Effect = ""
 
 
-class Event(msgspec.Struct, frozen=True):
-    """One record of something that happened to the stack."""
-
-    t: float
-    kind: str
-    target: str
-    detail: str = ""
-
-
 Row = TypeVar("Row", bound=msgspec.Struct)
 
 encode = msgspec.json.Encoder().encode

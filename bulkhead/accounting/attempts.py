@@ -15,8 +15,8 @@ class Attempts:
     moved_on: int
     """Of these, requests that were tried on more than one instance."""
     unknown: tuple[str, ...]
-    """Ids of requests that got a whole answer and that the proxy does not know. There must be none:
-    an id here means that a row is missing or that somebody else answered."""
+    """Ids of requests that got a whole answer and that the proxy does not know: somebody else
+    answered, or a proxy worker was killed between its answer and its row."""
 
 
 def attempts(client: Iterable[ClientRow], proxy: Iterable[ProxyRow]) -> Attempts:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from bulkhead.clock import wait_until
 from bulkhead.control import process
+from bulkhead.control.record import Record
+from bulkhead.control.supervisord import Supervisord
 from bulkhead.control.unix import UnixConnection
 from bulkhead.errors import ConfigError, MissingError, StartError, StateError
 from bulkhead.render.files import File, write_all
@@ -52,13 +54,11 @@ def test_configuration(nginx: Path, home: Path, conf: Path) -> None:
         raise ConfigError(f"nginx refuses {conf}:", *complaints)
 
 
-def take_over(nginx: Path, home: Home, text: str) -> None:
-    """Replace the configuration of a running nginx, and wait until only the new one serves.
+def test_draft(nginx: Path, home: Home, text: str) -> Path:
+    """Let nginx judge a text before it is put in place; where it was written for that.
 
     Raises:
-        ConfigError: nginx refuses the text; the old configuration stays, on disk and in force.
-        StateError: there is no nginx to tell.
-        StartError: the old workers still take new connections after `RELOAD_S`.
+        ConfigError: with nginx's own words; nothing is left of the draft.
     """
     draft = home.etc / "nginx.conf.new"
     write_all([File(draft, text)])
@@ -67,19 +67,39 @@ def take_over(nginx: Path, home: Home, text: str) -> None:
     except ConfigError:
         draft.unlink()
         raise
+    return draft
+
+
+def take_over(running: Record, home: Home, text: str) -> None:
+    """Give a running nginx this configuration, and wait until its old workers accept no more.
+
+    Raises:
+        ConfigError: nginx refuses the text; the old configuration stays, on disk and in force.
+        StateError: there is no nginx to tell.
+        StartError: the old workers still take new connections after `RELOAD_S`.
+    """
+    master = _master(running, home)
+    draft = test_draft(Path(running.nginx), home, text)
     draft.replace(home.nginx_conf)
-    master = process.find(int((home.run / "nginx.pid").read_text()))
-    if master is None:
-        raise StateError("nginx is not running now; it will start with the new configuration")
     old = process.children(master.pid)
     process.send(master, signal.SIGHUP)
     wanted = generation_of(text)
     done = wait_until(
-        lambda: generation(home.internal_socket) == wanted and not any(map(_accepts, old)),
+        lambda: not any(map(_accepts, old)) and generation(home.internal_socket) == wanted,
         RELOAD_S,
     )
     if not done:
         raise StartError(f"nginx did not take over the new configuration within {RELOAD_S} s")
+
+
+def _master(running: Record, home: Home) -> process.Process:
+    """The nginx that supervisord runs. A pid file may be stale and name a stranger."""
+    programs = Supervisord(home.supervisor_socket).programs()
+    pid = next((one.pid for one in programs if one.name == "nginx"), 0)
+    master = process.find(pid)
+    if master is None or master not in running.members():
+        raise StateError("nginx is not running now; see `make status` and `make logs`")
+    return master
 
 
 def generation(socket: Path) -> str:

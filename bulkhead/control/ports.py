@@ -34,10 +34,14 @@ def listeners() -> list[Listener]:
 
 
 def blocking(host: str, port: int, taken: list[Listener]) -> Listener | None:
-    """The listener that makes bind(2) to host:port fail: same port, same or wildcard address."""
-    wanted = ip_address(host.strip("[]"))
-    for one in taken:
-        other = ip_address(one.host)
-        if one.port == port and (other == wanted or other.is_unspecified or wanted.is_unspecified):
-            return one
-    return None
+    """The listener that makes bind(2) to host:port fail."""
+    return next((one for one in taken if one.port == port and _overlap(host, one.host)), None)
+
+
+def _overlap(host: str, other_host: str) -> bool:
+    """Whether two addresses of one port cannot both be bound: same one, or a wildcard over it."""
+    wanted, other = ip_address(host.strip("[]")), ip_address(other_host)
+    if wanted.version == other.version:
+        return wanted == other or wanted.is_unspecified or other.is_unspecified
+    # On Linux [::] takes the port of every IPv4 address too (bindv6only is off by default).
+    return (wanted if wanted.version == 6 else other).is_unspecified

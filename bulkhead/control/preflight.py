@@ -12,34 +12,38 @@ from bulkhead.render.paths import Home
 from bulkhead.topology.model import Topology
 
 
-def check(topology: Topology) -> None:
-    """Refuse to start into a wall.
+def check(topology: Topology, own: list[int]) -> None:
+    """Refuse to start into a wall. Ports that the pids `own` hold will be free by then.
 
     Raises:
         StateError: a port is taken, or the system allows too few open files.
     """
-    complaints = _ports_taken(topology, listeners()) + _too_few_files(topology)
+    others = [one for one in listeners() if one.pid not in own]
+    complaints = _ports_taken(topology, others) + _too_few_files(topology)
     if complaints:
         raise StateError(*complaints)
 
 
-def prepare(topology: Topology) -> None:
-    """Make the home folder ready for a start: folders, key, empty rows, no stale sockets."""
-    home = Home(topology.home)
+def make_folders(home: Home) -> None:
+    """Every folder of a home that a stack writes into."""
     for folder in (home.path, home.etc, home.run, home.log, home.rows, home.data, home.tmp):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def prepare(home: Home) -> None:
+    """Make the home folder ready for a start: session key, empty rows, no stale sockets."""
     if not home.secret.exists():
         write_all([File(home.secret, secrets.token_hex(32) + "\n")])
     for socket in (home.supervisor_socket, home.internal_socket):
         socket.unlink(missing_ok=True)  # nginx cannot bind to what a killed one left behind
-    for rows in (home.proxy_rows, home.service_rows):
-        _set_aside(rows)
+    for path in (home.proxy_rows, home.service_rows, home.nginx_log, home.supervisord_log):
+        _set_aside(path)
 
 
-def _set_aside(rows: Path) -> None:
-    """Keep the rows of the stack's last life as `.old`, so that no file grows for ever."""
-    if rows.exists():
-        rows.replace(rows.with_name(rows.name + ".old"))
+def _set_aside(path: Path) -> None:
+    """Keep what the stack's last life wrote as `.old`, so that no file grows for ever."""
+    if path.exists():
+        path.replace(path.with_name(path.name + ".old"))
 
 
 def _ports_taken(topology: Topology, taken: list[Listener]) -> list[str]:

@@ -20,17 +20,11 @@ class Process:
     pid: int
     start_ticks: int  # clock ticks since the machine booted (proc(5), stat field 22)
 
-    @property
-    def boot(self) -> str:
-        """The id of this process's start, as the services print it in X-Boot."""
-        return f"{self.pid}.{self.start_ticks}"
-
 
 @dataclass(frozen=True)
 class Stat:
     """The fields of /proc/<pid>/stat that this project reads."""
 
-    state: str
     parent: int
     session: int
     start_ticks: int
@@ -46,7 +40,7 @@ def stat(pid: int) -> Stat | None:
     fields = text.rpartition(")")[2].split()
     if fields[0] in "ZX":
         return None
-    return Stat(fields[0], int(fields[1]), int(fields[3]), int(fields[19]))
+    return Stat(int(fields[1]), int(fields[3]), int(fields[19]))
 
 
 def find(pid: int) -> Process | None:

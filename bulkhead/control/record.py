@@ -8,11 +8,11 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bulkhead.control.process import Process, alive, session
+from bulkhead.control.process import Process, alive, session, stat
 from bulkhead.errors import StateError
 from bulkhead.render.files import File, write_all
 from bulkhead.render.paths import Home
-from bulkhead.topology.load import parse
+from bulkhead.topology.load import resolve
 from bulkhead.topology.model import Topology
 
 
@@ -45,9 +45,16 @@ class Record:
         leader = next((one for one in found if one.pid == self.pid), None)
         return found if leader in (None, self.supervisord) else []
 
+    def roots(self) -> list[Process]:
+        """The members that no other member has started: programs, once supervisord is dead."""
+        members = self.members()
+        pids = {one.pid for one in members}
+        parents = ((one, stat(one.pid)) for one in members)
+        return [one for one, found in parents if found and found.parent not in pids]
+
     def resolved(self) -> Topology:
         """The topology that is in force, whatever the file says by now."""
-        return parse(self.topology, Path(self.source))
+        return resolve(self.topology, Path(self.source))
 
 
 def machine() -> str:
@@ -62,7 +69,10 @@ def read(home: Home) -> Record | None:
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
-        raise StateError(f"{_path(home)}: is not a record of a stack: {error}") from error
+        raise StateError(
+            f"{_path(home)}: is not a record of a stack ({error}); if its processes still run, "
+            "end its supervisord by hand; then remove this file"
+        ) from error
 
 
 def write(home: Home, record: Record) -> None:

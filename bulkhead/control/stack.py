@@ -1,15 +1,15 @@
-"""The life of a stack: up, reload, down. Each either completes or takes back what it began."""
+"""The life of a stack: up, restart, reload, down. Each completes or takes back what it began."""
 
 import fcntl
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from bulkhead.control import nginx, preflight, record
 from bulkhead.control.record import Record
-from bulkhead.control.start import start_supervisord, wait_ready
+from bulkhead.control.start import Say, start_supervisord, wait_ready
 from bulkhead.control.stop import stop
 from bulkhead.errors import StateError
 from bulkhead.render.files import File, differing, write_all
@@ -17,8 +17,6 @@ from bulkhead.render.nginx import render_nginx
 from bulkhead.render.paths import Home
 from bulkhead.render.supervisor import render_supervisor
 from bulkhead.topology.model import Topology
-
-Say = Callable[[str], None]
 
 
 def up(topology: Topology, say: Say) -> bool:
@@ -34,54 +32,58 @@ def up(topology: Topology, say: Say) -> bool:
         found = record.read(home)
         if found and found.leads():
             _refuse_changes(topology, found)
-            wait_ready(topology, _quiet)
+            wait_ready(topology, found, lambda _name: None)
             return False
         if found and (left := found.members()):
             say(f"supervisord had died; stopping the {len(left)} processes it left behind")
             stop(found)
-        preflight.check(topology)
-        program = nginx.find_nginx(topology.proxy.program, os.environ.get("PATH", ""))
-        preflight.prepare(topology)
-        write_all(render(topology, program))
-        nginx.test_configuration(program, home.path, home.nginx_conf)
-        say(f"starting supervisord, nginx and {len(topology.instances())} instances")
-        started = start_supervisord(topology, program)
-        try:
-            wait_ready(topology, lambda name: say(f"  ready: {name}"))
-        except BaseException:
-            say("stopping what had started")
-            stop(started)
-            raise
+        preflight.check(topology, [])
+        program = _test(topology)
+        _start(topology, program, say)
         return True
 
 
-def reload(topology: Topology) -> bool:
-    """Let nginx take over a changed configuration; False when nothing has changed.
+def restart(topology: Topology, say: Say) -> None:
+    """Stop the stack if it is up, and start it. What can be refused is refused before the stop.
 
     Raises:
-        StateError: the stack is not up, or the change reaches further than nginx.
+        StateError, ConfigError: as `up`; the running stack goes on.
+        StartError: as `up`; the stack is down.
+    """
+    home = Home(topology.home)
+    with _lock(home):
+        found = record.read(home)
+        own = found.members() if found else []
+        preflight.check(topology, [one.pid for one in own])
+        program = _test(topology)
+        if found and own:
+            say(f"stopping {len(own)} processes")
+            stop(found)
+        _start(topology, program, say)
+
+
+def reload(topology: Topology) -> None:
+    """Let nginx read its configuration again; no request under way is cut short.
+
+    Raises:
+        StateError: the stack is not up, nginx is not running, or a change reaches further.
         ConfigError: nginx refuses the new configuration; the old one stays in force.
         StartError: nginx did not take it over in time.
     """
     home = Home(topology.home)
     with _lock(home):
         running = record.require(home)
-        files = render(topology, Path(running.nginx))
-        changed = differing(files)
-        if not changed:
-            return False
-        if changed != [home.nginx_conf]:
+        conf, *others = render(topology, Path(running.nginx))
+        if differing(others):
             raise StateError(
                 "this change reaches supervised processes, not only nginx: "
                 "run `make restart` to apply it"
             )
-        nginx.take_over(Path(running.nginx), home, files[0].text)
-        return True
+        nginx.take_over(running, home, conf.text)
 
 
-def down(topology: Topology, say: Say) -> bool:
+def down(home: Home, say: Say) -> bool:
     """Stop everything and leave no process, socket or port; False when nothing ran."""
-    home = Home(topology.home)
     with _lock(home):
         found = record.read(home)
         if found is None or not found.members():
@@ -95,8 +97,32 @@ def down(topology: Topology, say: Say) -> bool:
 def render(topology: Topology, program: Path) -> list[File]:
     """Every configuration file of the stack, nginx's first."""
     user = "root" if os.geteuid() == 0 else None
-    interpreter = Path(sys.executable)
+    # Not sys.executable: `python` and `python3` are the same one, and must render the same.
+    interpreter = Path(sys.prefix) / "bin" / "python"
     return render_nginx(topology, user) + render_supervisor(topology, program, interpreter, user)
+
+
+def _test(topology: Topology) -> Path:
+    """Find nginx and let it judge what is rendered, before anything changes."""
+    home = Home(topology.home)
+    program = nginx.find_nginx(topology.proxy.program, os.environ.get("PATH", ""))
+    preflight.make_folders(home)
+    nginx.test_draft(program, home, render(topology, program)[0].text).unlink()
+    return program
+
+
+def _start(topology: Topology, program: Path, say: Say) -> None:
+    preflight.prepare(Home(topology.home))
+    write_all(render(topology, program))
+    say(f"starting supervisord, nginx and {len(topology.instances())} instances")
+    try:
+        started = start_supervisord(topology, program)
+        wait_ready(topology, started, lambda name: say(f"  ready: {name}"))
+    except BaseException:
+        say("stopping what had started")
+        if begun := record.read(Home(topology.home)):
+            stop(begun)
+        raise
 
 
 def _refuse_changes(topology: Topology, running: Record) -> None:
@@ -105,13 +131,9 @@ def _refuse_changes(topology: Topology, running: Record) -> None:
         names = " and ".join(path.name for path in changed)
         how = "reload" if changed == [Home(topology.home).nginx_conf] else "restart"
         raise StateError(
-            f"the stack is up, but {topology.source} now gives another {names}: "
+            f"the stack is up, but {topology.source} and the templates now give another {names}: "
             f"run `make {how}` to apply it"
         )
-
-
-def _quiet(name: str) -> None:
-    del name
 
 
 @contextmanager

@@ -6,15 +6,20 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from bulkhead.clock import now, pause, wait_until
 from bulkhead.control import process, readiness, record
+from bulkhead.control.interrupts import held
 from bulkhead.control.record import Record
 from bulkhead.control.status import restarts
+from bulkhead.control.stop import end_all
 from bulkhead.control.supervisord import FAILING, Supervisord
 from bulkhead.errors import StartError
 from bulkhead.render.paths import Home
 from bulkhead.topology.model import Instance, Topology
+
+Say = Callable[[str], None]
 
 TAIL_LINES = 12
 SUPERVISORD_BOOT_S = 10
@@ -31,49 +36,56 @@ class Awaited:
 
 
 def start_supervisord(topology: Topology, nginx: Path) -> Record:
-    """Start it in a session of its own and wait until it answers.
+    """Start it in a session of its own, put its record down, and wait until it answers.
 
     Raises:
-        StartError: with the last lines that it printed.
+        StartError: with the last lines that it printed. The record says what is left to stop.
     """
     home = Home(topology.home)
-    with (home.log / "supervisord.out").open("wb") as out:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "supervisor.supervisord", "-s", "-c", home.supervisord_conf],
-            cwd=topology.root,
-            # A short and known environment: what runs must not depend on who typed `make up`.
-            env={
-                "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
-                "HOME": os.environ.get("HOME", "/"),
-                "LANG": "C.UTF-8",
-            },
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
-        )
-    leader = process.find(child.pid)
-    if leader:
+    with held(), (home.log / "supervisord.out").open("wb") as out:
+        child = _spawn(topology, out)
+        leader = process.find(child.pid)
         started = Record(
-            leader.pid,
-            leader.start_ticks,
+            child.pid,
+            leader.start_ticks if leader else 0,
             record.machine(),
             str(nginx),
             str(topology.root / topology.source),
             topology.file.model_dump(mode="json", exclude_unset=True),
         )
-        record.write(home, started)
-        supervisord = Supervisord(home.supervisor_socket)
-        wait_until(lambda: supervisord.answers() or child.poll() is not None, SUPERVISORD_BOOT_S)
-        if child.poll() is None and supervisord.answers():
-            return started
-        record.remove(home)
-    child.kill()
-    child.wait()
-    raise StartError("supervisord did not start:", *log_tail(home, "supervisord.out"))
+        try:
+            record.write(home, started)
+        except BaseException:
+            end_all(started)
+            raise
+    supervisord = Supervisord(home.supervisor_socket)
+    wait_until(lambda: supervisord.answers() or child.poll() is not None, SUPERVISORD_BOOT_S)
+    if child.poll() is not None or not supervisord.answers():
+        raise StartError("supervisord did not start:", *tail(home.log / "supervisord.out"))
+    return started
 
 
-def wait_ready(topology: Topology, ready: Callable[[str], None]) -> None:
+def _spawn(topology: Topology, out: BinaryIO) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "supervisor.supervisord"),
+            *("-s", "-c", Home(topology.home).supervisord_conf),
+        ],
+        cwd=topology.root,
+        # A short and known environment: what runs must not depend on who typed `make up`.
+        env={
+            "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+            "HOME": os.environ.get("HOME", "/"),
+            "LANG": "C.UTF-8",
+        },
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=out,
+        start_new_session=True,
+    )
+
+
+def wait_ready(topology: Topology, started: Record, ready: Say) -> None:
     """Wait for nginx, for every instance by name, and for every service at the public listener.
 
     `ready` is told each name as soon as it has answered.
@@ -82,16 +94,20 @@ def wait_ready(topology: Topology, ready: Callable[[str], None]) -> None:
         StartError: something keeps crashing or took too long; with the last lines it printed.
     """
     home = Home(topology.home)
-    _wait(home, [_proxy(home), *_instances(topology, home)], ready)
-    _wait(home, _routes(topology), ready)  # last: a probe of a dead route is a failed request
+    _wait(home, started, [_proxy(home), *_instances(topology, home)], ready)
+    _wait(
+        home, started, _routes(topology), ready
+    )  # last: a probe of a dead route is a failed request
 
 
-def _wait(home: Home, waiting: list[Awaited], ready: Callable[[str], None]) -> None:
+def _wait(home: Home, started: Record, waiting: list[Awaited], ready: Say) -> None:
     began = now()
     while waiting:
         for one in [one for one in waiting if one.answers()]:
             waiting.remove(one)
             ready(one.name)
+        if not started.leads():
+            raise StartError("supervisord has died:", *tail(home.log / "supervisord.log"))
         _raise_if_crashing(home)
         late = [one for one in waiting if now() - began > one.boot_s]
         if late:
@@ -135,17 +151,19 @@ def _raise_if_crashing(home: Home) -> None:
         if one.state in FAILING and again.get(one.name, 0) >= 1:
             raise StartError(
                 f"{one.name} keeps crashing ({one.state}: {one.description}); it printed:",
-                *log_tail(home, f"{one.name}.log"),
+                *tail(home.log / f"{one.name}.log"),
             )
 
 
 def _not_ready(home: Home, one: Awaited) -> list[str]:
     log = f"{one.name}.log" if "/" not in one.name else "nginx.error.log"
-    return [f"{one.name} did not answer within {one.boot_s:g} s; {log} ends:", *log_tail(home, log)]
+    return [
+        f"{one.name} did not answer within {one.boot_s:g} s; {log} ends:",
+        *tail(home.log / log),
+    ]
 
 
-def log_tail(home: Home, name: str) -> list[str]:
-    """The last lines of one log, indented, for a message."""
-    path = home.log / name
-    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+def tail(log: Path) -> list[str]:
+    """The last lines of a log, indented, for a message."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
     return [f"    {line}" for line in lines[-TAIL_LINES:]] or ["    (nothing)"]

@@ -8,12 +8,12 @@ import psutil
 from bulkhead.clock import age
 from bulkhead.control import process, readiness
 from bulkhead.control.record import Record
-from bulkhead.control.supervisord import Program, Supervisord
+from bulkhead.control.supervisord import GONE, Program, Supervisord
+from bulkhead.errors import StateError
 from bulkhead.render.paths import Home
 from bulkhead.topology.model import Instance, Topology
 
 _SPAWNED = re.compile(r" spawned: '([^']+)' with pid \d+")
-_STARTED = re.compile(r" supervisord started with pid \d+")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,6 @@ class StackStatus:
 def status(topology: Topology, record: Record) -> StackStatus:
     """Ask everybody once."""
     home = Home(topology.home)
-    supervisord = Supervisord(home.supervisor_socket)
     instances = {one.name: one for one in topology.instances()}
     respawns = restarts(home)
     found = [
@@ -61,7 +60,7 @@ def status(topology: Topology, record: Record) -> StackStatus:
     ]  # fmt: skip
     names = list(instances)
     programs = sorted(
-        supervisord.programs(),
+        _programs(home, record),
         key=lambda one: names.index(one.name) if one.name in instances else -1,  # nginx first
     )
     for program in programs:
@@ -80,14 +79,22 @@ def status(topology: Topology, record: Record) -> StackStatus:
     return StackStatus(topology.name, topology.url, str(topology.home), found)
 
 
+def _programs(home: Home, record: Record) -> list[Program]:
+    try:
+        return Supervisord(home.supervisor_socket).programs()
+    except GONE as error:
+        raise StateError(
+            f"supervisord (pid {record.pid}) does not answer ({error}): `make down` ends it, hung "
+            "or not"
+        ) from error
+
+
 def restarts(home: Home) -> dict[str, int]:
     """How often each program was started again, as supervisord's own log tells it."""
     spawns: dict[str, int] = {}
-    log = home.log / "supervisord.log"
+    log = home.supervisord_log
     for line in log.read_text(errors="replace").splitlines() if log.exists() else ():
-        if _STARTED.search(line):
-            spawns = {}  # the log outlives a supervisord
-        elif spawned := _SPAWNED.search(line):
+        if spawned := _SPAWNED.search(line):
             spawns[spawned[1]] = spawns.get(spawned[1], -1) + 1
     return spawns
 

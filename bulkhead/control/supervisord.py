@@ -36,7 +36,7 @@ class Supervisord:
     an observer of recovery times must not use it.
     """
 
-    def __init__(self, socket: Path, timeout_s: float = 10) -> None:
+    def __init__(self, socket: Path, timeout_s: float = 5) -> None:
         self._rpc = xmlrpc.client.ServerProxy(
             "http://localhost/RPC2", transport=UnixTransport(socket, timeout_s)
         )
@@ -47,10 +47,6 @@ class Supervisord:
             return bool(self._call("getState")["statename"] == "RUNNING")
         except (*GONE, xmlrpc.client.Fault):
             return False
-
-    def pid(self) -> int:
-        """Its own pid."""
-        return int(self._call("getPID"))
 
     def programs(self) -> list[Program]:
         """All programs, in the order of the configuration's names."""
@@ -69,9 +65,12 @@ class Supervisord:
         """Stop one program and wait until it has ended."""
         self._call("stopProcess", program.full_name, True)
 
-    def shutdown(self) -> None:
-        """Ask it to stop everything, highest priority first, and then itself."""
-        self._call("shutdown")
+    def shutdown(self) -> bool:
+        """Ask it to stop everything, highest priority first, and then itself; False if it hangs."""
+        try:
+            return bool(self._call("shutdown"))
+        except GONE:
+            return False
 
     def _call(self, method: str, *arguments: object) -> Any:  # XML-RPC answers are what they are
         return getattr(self._rpc.supervisor, method)(*arguments)

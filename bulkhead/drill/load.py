@@ -1,13 +1,13 @@
 """`bulkhead load`: a load against the stack, from start to summary."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from bulkhead import rundir
 from bulkhead.accounting.attempts import attempts
 from bulkhead.accounting.load import check_writes, summarise
 from bulkhead.control import record, stack
+from bulkhead.control.start import Say
 from bulkhead.drill import evidence, locust
 from bulkhead.drill.locust import Load
 from bulkhead.errors import EvidenceError
@@ -15,8 +15,6 @@ from bulkhead.records import ClientRow, ProxyRow, read_rows
 from bulkhead.render.paths import Home
 from bulkhead.report import load as report
 from bulkhead.topology.model import Topology
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -28,8 +26,11 @@ class Result:
     failed: bool
 
 
-def run(topology: Topology, load: Load, say: Say, progress: Say, colour: bool) -> Result:
+def run(topology: Topology, asked: bool, load: Load, say: Say, colour: bool) -> Result:
     """Bring the stack up if it is down, load it, keep every row, and say what came of it.
+
+    A stack that is up is loaded as it is, unless the user `asked` for settings on this command
+    line: then they must be in force.
 
     Raises:
         StateError, StartError: the stack or Locust could not be started.
@@ -37,7 +38,7 @@ def run(topology: Topology, load: Load, say: Say, progress: Say, colour: bool) -
     """
     home = Home(topology.home)
     found = record.read(home)
-    if not (found and found.leads()):
+    if asked or not (found and found.leads()):
         stack.up(topology, say)
     running = record.require(home)
     topology = running.resolved()
@@ -48,7 +49,7 @@ def run(topology: Topology, load: Load, say: Say, progress: Say, colour: bool) -
         say(f"{load.users} users, {load.shape}, for {load.seconds:g} s, against {topology.url}")
     else:
         say(f"Locust's web UI: http://127.0.0.1:{load.ui_port}   (Ctrl-C ends it and sums up)")
-    locust.run(topology.root, topology.url, load, run_, progress)
+    locust.run(topology.root, topology.url, load, run_, say)
     evidence.keep(home, since, run_)
     rows = list(read_rows(run_.client_rows, ClientRow))
     if not rows:

@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from bulkhead.clock import now
+from bulkhead.control.start import Say, tail
 from bulkhead.errors import EvidenceError, StartError
 from bulkhead.records import ClientRow
 from bulkhead.rundir import RunDir
@@ -21,9 +21,6 @@ from bulkhead.rundir import RunDir
 # A stopping Locust waits for requests in flight; this is longer than any of them may take.
 STOP_S = 30
 EXIT_ROWS = 3  # loadtest/evidence.py: a row is missing
-TAIL_LINES = 8
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -70,11 +67,12 @@ def run(root: Path, url: str, load: Load, out: RunDir, progress: Say) -> None:
             if child.poll() is None:
                 child.kill()
                 child.wait()
-    said = out.locust_log.read_text(errors="replace").splitlines()
     if child.returncode == EXIT_ROWS:
-        raise EvidenceError("rows of the load are missing, so nothing can be said:", *_tail(said))
+        raise EvidenceError(
+            "rows of the load are missing, so nothing can be said:", *tail(out.locust_log)
+        )
     if not out.client_rows.exists() or child.returncode not in (0, 1):
-        raise StartError(f"Locust ended with exit code {child.returncode}:", *_tail(said))
+        raise StartError(f"Locust ended with exit code {child.returncode}:", *tail(out.locust_log))
 
 
 def _command(load: Load, out: RunDir) -> list[str]:
@@ -129,7 +127,3 @@ class Follower:
         self.requests += len(new)
         self.failed += failed
         return len(new), failed
-
-
-def _tail(lines: list[str]) -> list[str]:
-    return [f"    {line}" for line in lines[-TAIL_LINES:]] or ["    (nothing)"]

@@ -76,6 +76,16 @@ class Home:
         return self.rows / "service.jsonl"
 
     @property
+    def nginx_log(self) -> Path:
+        """nginx's error log."""
+        return self.log / "nginx.error.log"
+
+    @property
+    def supervisord_log(self) -> Path:
+        """supervisord's own log, which tells every start of every program."""
+        return self.log / "supervisord.log"
+
+    @property
     def ledger(self) -> Path:
         """The ledger's database."""
         return self.data / "ledger.sqlite3"

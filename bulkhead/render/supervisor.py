@@ -17,8 +17,14 @@ from bulkhead.topology.model import Instance, ServiceSection, Topology
 # How much longer than a program's own grace time supervisord waits before SIGKILL.
 STOP_MARGIN_S = 5
 
+# A killed nginx leaves its unix socket behind, and no nginx can bind to what is left. The script
+# is constant: the paths are its arguments.
+REMOVE_FIRST = ("/bin/sh", "-c", 'rm -f "$0" && exec "$@"')
+
 COMMON = "\n".join(
     (
+        "umask=077",
+        "; Rows, logs and the ledger belong to this user alone.",
         "autorestart=true",
         "; Whatever the exit status: a drain that was asked for from outside ends with 0 too.",
         "startretries=1000000",
@@ -55,7 +61,9 @@ def render_supervisor(
         root=supervisor_percent(str(topology.root)),
         run=supervisor_percent(str(home.run)),
         log=supervisor_percent(str(home.log)),
-        nginx_command=supervisor_command([nginx, "-p", home.path, "-c", home.nginx_conf]),
+        nginx_command=supervisor_command(
+            [*REMOVE_FIRST, home.internal_socket, nginx, "-p", home.path, "-c", home.nginx_conf]
+        ),
         nginx_stop_s=round(topology.proxy.grace_s) + STOP_MARGIN_S,
         common=COMMON,
         instances=[_program(topology, home, one, interpreter) for one in topology.instances()],

@@ -15,6 +15,11 @@ Check = Callable[[Topology], Iterator[Problem]]
 # sockaddr_un.sun_path holds 108 octets with the final NUL (unix(7)).
 UNIX_PATH_MAX = 107
 
+# What nginx answers 404 to at the public listener (nginx/public.conf.j2).
+INTERNAL = ("healthz", "readyz", "metrics", "admin")
+# supervisord's other program, and the words of `status` for what is no service.
+RESERVED = ("nginx", "supervisord", "supervisor", "proxy")
+
 
 def ports_are_unique(topology: Topology) -> Iterator[Problem]:
     """No two listeners of one stack may share a port (a host is not enough: 0.0.0.0 takes all)."""
@@ -42,7 +47,7 @@ def ports_are_unique(topology: Topology) -> Iterator[Problem]:
 
 
 def weights_fit(topology: Topology) -> Iterator[Problem]:
-    """Weights are given for all instances or for none, and only to a policy that reads them."""
+    """Weights are given for all instances or for none."""
     for name, service in topology.services.items():
         if service.weights is None:
             continue
@@ -78,6 +83,46 @@ def routes_are_unique(topology: Topology) -> Iterator[Problem]:
             owners.setdefault(route, name)
     if sum(service.static is not None for service in topology.services.values()) > 1:
         yield "services", list(topology.services), "only one service may have `static`"
+
+
+def routes_can_match(topology: Topology) -> Iterator[Problem]:
+    """nginx compares normalised paths, and keeps the internal endpoints to itself."""
+    for name, service in topology.services.items():
+        for route in service.routes:
+            parts = route.strip("/").split("/")
+            path = f"services.{name}.routes"
+            if {".", ".."} & set(parts):
+                yield path, route, 'can never match: nginx resolves "." and ".." before it looks'
+            elif parts[0] in INTERNAL:
+                yield path, route, f"is kept for the internal listener ({', '.join(INTERNAL)})"
+
+
+def names_are_free(topology: Topology) -> Iterator[Problem]:
+    """A service's name is also the name of a group of supervisord's programs."""
+    for name in topology.services:
+        if name in RESERVED:
+            yield f"services.{name}", name, f"is taken; reserved names: {', '.join(RESERVED)}"
+
+
+def hosts_are_addresses(topology: Topology) -> Iterator[Problem]:
+    """The pattern of a host lets 127.0.0.999 pass."""
+    for name, service in topology.services.items():
+        try:
+            ip_address(service.host)
+        except ValueError:
+            yield f"services.{name}.host", service.host, "is not an IP address"
+
+
+def environment_is_ours(topology: Topology) -> Iterator[Problem]:
+    """What the renderer sets for an instance has its own place in the topology."""
+    for name, service in topology.services.items():
+        for variable in service.env:
+            if variable.startswith("BULKHEAD_"):
+                yield (
+                    f"services.{name}.env.{variable}",
+                    service.env[variable],
+                    ("BULKHEAD_ variables come from the other settings"),
+                )
 
 
 def static_exists(topology: Topology) -> Iterator[Problem]:
@@ -141,6 +186,10 @@ CHECKS: tuple[Check, ...] = (
     weights_fit,
     hash_has_a_key,
     routes_are_unique,
+    routes_can_match,
+    names_are_free,
+    hosts_are_addresses,
+    environment_is_ours,
     static_exists,
     listens_on_loopback,
     workers_are_gunicorns,

@@ -75,18 +75,34 @@ def assign(tree: Tree, assignment: str) -> None:
 
 
 def parse(tree: Mapping[str, object], path: Path) -> Topology:
-    """Validate a tree that came from `path`."""
+    """Validate a tree that came from `path`, field by field and as a whole."""
+    topology = resolve(tree, path)
+    problems = [problem for check in CHECKS for problem in check(topology)]
+    if problems:
+        raise ConfigError(*_lines(path.name, problems))
+    return topology
+
+
+def resolve(tree: Mapping[str, object], path: Path) -> Topology:
+    """A tree with every field checked by itself: enough for one that is in force already."""
     try:
         file = TopologyFile.model_validate(tree)
     except ValidationError as error:
         problems = [_describe(details) for details in error.errors(include_url=False)]
         raise ConfigError(*_lines(path.name, problems)) from None
     root = path.resolve().parent
-    topology = Topology(file, root, (root / file.stack.home).resolve(), path.name)
-    problems = [problem for check in CHECKS for problem in check(topology)]
-    if problems:
-        raise ConfigError(*_lines(path.name, problems))
-    return topology
+    return Topology(file, root, (root / file.stack.home).resolve(), path.name)
+
+
+def home_of(path: Path, assignments: Sequence[str] = ()) -> Path:
+    """Only where the stack lives, whatever else may be wrong in the file by now."""
+    tree = read(path)
+    for assignment in assignments:
+        assign(tree, assignment)
+    section = tree.get("stack")
+    home = section.get("home") if isinstance(section, dict) else None
+    default = StackSection().home
+    return (path.resolve().parent / (home if isinstance(home, str) else default)).resolve()
 
 
 def _lines(source: str, problems: Sequence[Problem]) -> list[str]:

@@ -14,7 +14,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,19}$")]
 Address = Annotated[str, Field(pattern=r"^(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-f:]+\]):\d{1,5}$")]
 Host = Annotated[str, Field(pattern=r"^127(\.\d{1,3}){3}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[float, Field(gt=0, le=3600)]
+Seconds = Annotated[float, Field(ge=0.01, le=3600)]
 Route = Annotated[str, Field(pattern=r"^/([A-Za-z0-9._~-]+/)*$")]
 # nginx variables and plain text; nothing that could end the directive or open a block.
 HashKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_$.:/-]+$")]
@@ -56,7 +56,8 @@ class ProxySection(Section):
     tries_s: Seconds = 20
     connect_s: Seconds = 1
     upstream_idle: Annotated[int, Field(ge=1, le=1024)] = 64
-    upstream_idle_s: Seconds = 60
+    # Below the idle time of every service (75 s): who closes first must be who sends requests.
+    upstream_idle_s: Annotated[float, Field(ge=1, le=70)] = 60
 
 
 class ServiceSection(Section):

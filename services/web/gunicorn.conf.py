@@ -55,6 +55,8 @@ def on_starting(_server: object) -> None:
 # --- trust ------------------------------------------------------------------------------------
 # Only a proxy on this machine may say by which scheme a request came.
 forwarded_allow_ips = "127.0.0.1,::1"
+# One header says it, the one that the proxy sets; by default gunicorn listens to two more.
+secure_scheme_headers = {"X-FORWARDED-PROTO": "https"}
 # What the proxy lets through must not fail here: its largest request line is 8 KB.
 limit_request_line = 8190
 

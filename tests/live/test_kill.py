@@ -1,6 +1,6 @@
-"""Kill tests under running Locust load, over the real services.
+"""Kill tests under running Locust load, over the real services. With `-s` each prints its figures.
 
-Each kills one process in the middle of a load and looks at every single request afterwards: no
+Each kills one process three times during a load and looks at every single request afterwards: no
 repeatable request failed, no acknowledged write is lost, none was done twice, the process is back,
 and nothing else was touched.
 """
@@ -9,7 +9,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,13 @@ from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
 
-LOAD_S, USERS, PACE = 7, 60, 0.3
+# Three kills in ten seconds, with so little thinking that every process is busy when it is killed.
+LOAD_S, USERS, PACE, KILLS = 11, 80, 0.1, 3
 ENOUGH = 200
+# How far apart two processes' readings of one moment may be.
+SLACK_S = 0.2
+
+Status = dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -38,14 +43,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @dataclass(frozen=True)
 class Killed:
-    """What a load with one kill in it left to look at."""
+    """What a load with some kills in it left to look at."""
 
-    at: float
+    at: list[float]
     rows: list[ClientRow]
     proxy: dict[str, ProxyRow]
     summary: dict[str, Any]
-    before: dict[str, dict[str, Any]]
-    after: dict[str, dict[str, Any]]
+    before: Status
+    after: Status
 
     @property
     def moved_on(self) -> list[ProxyRow]:
@@ -57,8 +62,16 @@ class Killed:
         """Requests without a whole answer, or with one that is the stack's fault."""
         return [row for row in self.rows if row.error or row.wrong or row.status >= 500]
 
+    def pids(self, status: Status, without: str) -> dict[str, tuple[int, ...]]:
+        """Every process and its workers, except one and its workers."""
+        return {
+            name: (one["pid"], *one["workers"]) for name, one in status.items() if name != without
+        }
 
-def kill_under_load(stack: Stack, victim: int, number: signal.Signals) -> Killed:
+
+def kill_under_load(
+    stack: Stack, victim: Callable[[Status], int], number: signal.Signals
+) -> Killed:
     before = stack.status()
     load = subprocess.Popen(
         [
@@ -73,25 +86,42 @@ def kill_under_load(stack: Stack, victim: int, number: signal.Signals) -> Killed
     )  # fmt: skip
     rows = wait_until("a run folder with rows", lambda: growing_rows(stack))
     wait_until("enough load before the kill", lambda: rows.read_bytes().count(b"\n") > ENOUGH)
-    found = process.find(victim)
-    assert found, "the victim has died before it was killed"
-    at = now()
-    assert process.send(found, number)
+    at = [kill(stack, victim, number) for _ in range(KILLS)]
     out, said = load.communicate(timeout=60)
     assert load.returncode in (0, 1), said
-    assert not process.alive(found)
-    wait_until(
-        "everything is ready again",
-        lambda: all(one["ready"] for one in stack.status().values()),
-        timeout_s=15,
-    )
     run = rows.parent
     client = list(read_rows(rows, ClientRow))
     ids = {row.id for row in client}
     proxy = {row.id: row for row in read_rows(run / "proxy.jsonl", ProxyRow) if row.id in ids}
-    assert sum(row.sent < at for row in client) > ENOUGH, "no load before the kill"
-    assert sum(row.sent > at + 1 for row in client) > ENOUGH, "no load after the kill"
-    return Killed(at, client, proxy, json.loads(out), before, stack.status())
+    assert sum(row.sent < at[0] for row in client) > ENOUGH, "no load before the kills"
+    assert sum(row.sent > at[-1] + 1 for row in client) > ENOUGH, "no load after the kills"
+    killed = Killed(at, client, proxy, json.loads(out), before, stack.status())
+    print(
+        f"{len(client)} requests, {len(killed.failed)} failed, {len(killed.moved_on)} moved on, "
+        f"{killed.summary['writes']['acknowledged']} writes acknowledged, "
+        f"{len(killed.summary['writes']['lost'])} lost, "
+        f"{len(killed.summary['writes']['doubled'])} doubled"
+    )
+    return killed
+
+
+def kill(stack: Stack, victim: Callable[[Status], int], number: signal.Signals) -> float:
+    """Kill one process, and wait until everything is ready again and has lived a second."""
+    pid = victim(stack.status())
+    found = process.find(pid)
+    assert found, "the victim has died before it was killed"
+    at = now()
+    assert process.send(found, number)
+    assert process.wait_gone(found, 15), "it does not die"
+
+    def all_ready() -> bool:
+        status = stack.status()
+        return all(one["ready"] for one in status.values()) and victim(status) != pid
+
+    wait_until("everything is ready again", all_ready, timeout_s=15)
+    # A death within startsecs would count as a failed start, with a pause before the next.
+    wait_until("a second of life", lambda: now() - at > 1.5)
+    return at
 
 
 def growing_rows(stack: Stack) -> Path | None:
@@ -102,68 +132,82 @@ def growing_rows(stack: Stack) -> Path | None:
     return None
 
 
-def assert_kept_its_promises(killed: Killed) -> None:
+def assert_kept_its_promises(killed: Killed, without: str) -> None:
     """What must hold in every kill test."""
-    assert killed.summary["proxy"]["unknown"] == []
     writes = killed.summary["writes"]
     assert (writes["lost"], writes["doubled"]) == ([], [])
     assert writes["acknowledged"] > ENOUGH, "too few writes to say anything"
+    untouched = killed.pids(killed.before, without)
+    assert killed.pids(killed.after, without) == untouched
+    assert len(untouched) == 7
 
 
-def assert_only_this_was_restarted(killed: Killed, name: str) -> None:
-    pids = {one: found["pid"] for one, found in killed.before.items()}
-    changed = {one for one, found in killed.after.items() if found["pid"] != pids[one]}
-    assert changed == {name}
-    assert killed.after[name]["restarts"] == killed.before[name]["restarts"] + 1
+def assert_nothing_failed(killed: Killed) -> None:
+    """For every kill but that of a proxy worker, which takes its clients' connections along."""
+    assert killed.failed == []
+    assert killed.summary["proxy"]["unknown"] == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def assert_restarted(killed: Killed, name: str) -> None:
+    """It is another process now, as often as it was killed, and gets its requests again."""
+    before, after = killed.before[name], killed.after[name]
+    assert after["pid"] != before["pid"]
+    assert not set(after["workers"]) & set(before["workers"])
+    assert after["restarts"] == before["restarts"] + KILLS
+    late = [row for row in killed.rows if row.sent > killed.at[-1] + 1.5]
+    assert any(row.instance == name for row in late), f"{name} gets no requests"
+
+
+BOTH = pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+
+
+@BOTH
 def test_a_tornado_instance(stack: Stack, number: signal.Signals) -> None:
-    killed = kill_under_load(stack, stack.status()["api-2"]["pid"], number)
-    assert killed.failed == []
-    assert killed.moved_on, "nobody noticed the kill, so the test shows nothing"
-    assert_kept_its_promises(killed)
-    assert_only_this_was_restarted(killed, "api-2")
-    late = {row.instance for row in killed.rows if row.sent > killed.at + 3}
-    assert "api-2" in late, "it is back, but gets no requests"
+    killed = kill_under_load(stack, lambda status: int(status["api-2"]["pid"]), number)
+    assert_nothing_failed(killed)
+    assert killed.moved_on, "nobody noticed the kills, so the test shows nothing"
+    assert_kept_its_promises(killed, "api-2")
+    assert_restarted(killed, "api-2")
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@BOTH
 def test_a_gunicorn_master(stack: Stack, number: signal.Signals) -> None:
-    killed = kill_under_load(stack, stack.status()["web-1"]["pid"], number)
-    assert killed.failed == []
-    for since, until in ((0.0, killed.at), (killed.at + 2, float("inf"))):
-        answers = [row for row in killed.rows if since < row.sent < until]
-        assert any(row.instance == "web-1" for row in answers), "web-1 gets no requests"
-    assert_kept_its_promises(killed)
-    assert_only_this_was_restarted(killed, "web-1")
+    killed = kill_under_load(stack, lambda status: int(status["web-1"]["pid"]), number)
+    assert_nothing_failed(killed)
+    assert killed.moved_on, "nobody noticed the kills, so the test shows nothing"
+    assert_kept_its_promises(killed, "web-1")
+    assert_restarted(killed, "web-1")
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@BOTH
 def test_a_gunicorn_worker(stack: Stack, number: signal.Signals) -> None:
-    victim = stack.status()["web-2"]["workers"][0]
-    killed = kill_under_load(stack, victim, number)
-    assert killed.failed == []
-    assert_kept_its_promises(killed)
-    pids = {one: found["pid"] for one, found in killed.before.items()}
-    assert {one: found["pid"] for one, found in killed.after.items()} == pids
-    workers = killed.after["web-2"]["workers"]
-    assert len(workers) == 2
-    assert victim not in workers
+    """The master's listener stays: only what was in flight in the killed worker moves on."""
+    killed = kill_under_load(stack, lambda status: int(status["web-2"]["workers"][0]), number)
+    assert_nothing_failed(killed)
+    if number == signal.SIGKILL:  # on SIGTERM it drains, and nobody has to notice
+        assert killed.moved_on, "nobody noticed the kills, so the test shows nothing"
+    assert_kept_its_promises(killed, "web-2")
+    before, after = killed.before["web-2"], killed.after["web-2"]
+    assert (after["pid"], after["restarts"]) == (before["pid"], before["restarts"])
+    assert len(after["workers"]) == 2
+    assert before["workers"][0] not in after["workers"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@BOTH
 def test_an_nginx_worker(stack: Stack, number: signal.Signals) -> None:
-    """Its own connections die with it: each user had at most one, and no other request failed."""
-    victim = stack.status()["nginx"]["workers"][0]
-    killed = kill_under_load(stack, victim, number)
-    assert {row.error for row in killed.failed} <= {"reset", "closed"}
+    """Its own connections die with it: each user has at most one, and no other request failed."""
+    killed = kill_under_load(stack, lambda status: int(status["nginx"]["workers"][0]), number)
     for row in killed.failed:
-        assert row.sent <= killed.at + 0.1 <= row.done + 0.2, "not a victim of this kill"
+        assert row.error in ("reset", "closed"), row
         assert row.id not in killed.proxy, "nginx answered it, so the worker had not died with it"
-    assert len(killed.failed) <= USERS
-    assert_kept_its_promises(killed)
-    pids = {one: found["pid"] for one, found in killed.before.items()}
-    assert {one: found["pid"] for one, found in killed.after.items()} == pids
-    assert victim not in killed.after["nginx"]["workers"]
-    assert len(killed.after["nginx"]["workers"]) == 2
+        assert any(row.sent - SLACK_S < at < row.done + SLACK_S for at in killed.at), row
+    assert len(killed.failed) <= KILLS * USERS
+    ended = {row.id: row.done for row in killed.rows}
+    for request_id in killed.summary["proxy"]["unknown"]:
+        # Answered, and then the worker died before it wrote the row: nginx logs after it sends.
+        assert any(abs(ended[request_id] - at) < SLACK_S for at in killed.at), request_id
+    assert_kept_its_promises(killed, "nginx")
+    before, after = killed.before["nginx"], killed.after["nginx"]
+    assert (after["pid"], after["restarts"]) == (before["pid"], before["restarts"])
+    assert len(after["workers"]) == 2
+    assert before["workers"][0] not in after["workers"]

@@ -8,11 +8,15 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 
+from bulkhead.clock import now
 from bulkhead.control import process, record
+from bulkhead.control.supervisord import Supervisord
 from tests.support.ports import is_free
 from tests.support.stack import ECHO, ROOT, Stack, new_stack, running_stack
 from tests.support.waiting import wait_until
@@ -153,38 +157,81 @@ def test_a_missing_nginx_is_one_clear_line(down_stack: Stack) -> None:
     )
 
 
-def test_ctrl_c_during_up_takes_everything_back(tmp_path: Path) -> None:
+def start_up(stack: Stack) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "bulkhead.cli", "up"],
+        cwd=ROOT,
+        env={**os.environ, "BULKHEAD_SET": " ".join(stack.settings)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("early", [True, False])
+def test_an_interrupted_up_takes_everything_back(
+    tmp_path: Path, number: signal.Signals, code: int, early: bool
+) -> None:
+    """Early: while supervisord is being born. Late: when half of the instances serve."""
     settings = [*ECHO, "services.web.app=tests.support.silent"]
     with new_stack(tmp_path / "home", settings) as stack:
-        up = subprocess.Popen(
-            [sys.executable, "-m", "bulkhead.cli", "up"],
-            cwd=ROOT,
-            env={**os.environ, "BULKHEAD_SET": " ".join(stack.settings)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        wait_until("the stack has begun to start", lambda: record.read(stack.home))
-        wait_until("api serves", lambda: not is_free(stack.ports[1]))
-        busy = stack.bulkhead("down", check=False)
-        assert f"another command (pid {up.pid}) is changing this stack" in busy.stderr
-        assert busy.returncode == 5
-        up.send_signal(signal.SIGINT)
+        up = start_up(stack)
+        if early:
+            out = stack.home.log / "supervisord.out"
+            wait_until("supervisord is about to start", out.exists, every_s=0)
+        else:
+            wait_until("the stack has begun to start", lambda: record.read(stack.home))
+            wait_until("api serves", lambda: not is_free(stack.ports[1]))
+            busy = stack.bulkhead("down", check=False)
+            assert f"another command (pid {up.pid}) is changing this stack" in busy.stderr
+            assert busy.returncode == 5
+        up.send_signal(number)
         _, said = up.communicate(timeout=60)
-        assert up.returncode == 130
-        assert said == "bulkhead: interrupted\n"
+        assert up.returncode == code
+        assert said == f"bulkhead: ended by {number.name}\n"
+        assert record.read(stack.home) is None
         assert all(map(is_free, stack.ports))
+
+
+def test_down_works_whatever_is_wrong_in_the_topology_by_now(echo_stack: Stack) -> None:
+    broken = ("--set", "services.api.instances=0", "--set", "services.web.static=gone")
+    assert echo_stack.bulkhead("up", *broken, check=False).returncode == 3
+    assert echo_stack.bulkhead("status", *broken).returncode == 0
+    assert "the stack is down" in echo_stack.bulkhead("down", *broken).stdout
+
+
+def test_a_hung_supervisord_is_named_and_does_not_stop_a_stop(echo_stack: Stack) -> None:
+    found = record.read(echo_stack.home)
+    assert found
+    process.send(found.supervisord, signal.SIGSTOP)
+    status = echo_stack.bulkhead("status", check=False)
+    assert status.returncode == 5
+    assert f"supervisord (pid {found.pid}) does not answer" in status.stderr
+    began = now()
+    assert "the stack is down" in echo_stack.bulkhead("down").stdout
+    assert now() - began < 30, "it waited for somebody who could not come"
+
+
+def test_a_home_that_cannot_be_made_is_one_clear_line(down_stack: Stack) -> None:
+    done = down_stack.bulkhead("up", "--set", "stack.home=/dev/null/home", check=False)
+    assert done.returncode == 71
+    assert done.stderr == "bulkhead: [Errno 20] Not a directory: '/dev/null/home/run'\n"
 
 
 def test_another_topology_is_not_applied_behind_the_operators_back(echo_stack: Stack) -> None:
     echo_stack.settings.append("services.api.instances=3")
     done = echo_stack.bulkhead("up", check=False)
     assert done.returncode == 5
-    assert "now gives another nginx.conf and supervisord.conf: run `make restart`" in done.stderr
+    assert (
+        "and the templates now give another nginx.conf and supervisord.conf: run `make restart`"
+        in done.stderr
+    )
     assert "reaches supervised processes" in echo_stack.bulkhead("reload", check=False).stderr
 
 
 def test_reload_applies_a_change_without_losing_a_request(echo_stack: Stack) -> None:
+    """Clients that open a connection for each request see nothing of five reloads."""
     failed: list[object] = []
     done = threading.Event()
 
@@ -198,25 +245,82 @@ def test_reload_applies_a_change_without_losing_a_request(echo_stack: Stack) -> 
     thread.start()
     try:
         for number in range(5):
-            echo_stack.settings.append(
-                f"services.api.policy={('ip_hash', 'least_conn')[number % 2]}"
-            )
-            assert "serves the new" in echo_stack.bulkhead("reload").stdout
+            policy = ("ip_hash", "least_conn")[number % 2]
+            echo_stack.settings.append(f"services.api.policy={policy}")
+            assert "read its configuration again" in echo_stack.bulkhead("reload").stdout
     finally:
         done.set()
         thread.join()
     assert failed == []
-    assert "nothing has changed" in echo_stack.bulkhead("reload").stdout
     assert {echo_stack.get("/api/").instance for _ in range(6)} == {"api-1"}, "ip_hash is in force"
+
+
+def test_reload_lets_a_request_finish_and_closes_idle_connections(tmp_path: Path) -> None:
+    settings = [*ECHO, 'services.api.env.ECHO_DELAY_MS="1500"', "services.api.boot_s=30"]
+    with running_stack(tmp_path / "home", settings) as stack:
+        idle = HTTPConnection("127.0.0.1", stack.ports[0], timeout=10)
+        idle.request("GET", "/")
+        idle.getresponse().read()
+        with ThreadPoolExecutor(1) as pool:
+            under_way = pool.submit(stack.get, "/api/")
+            busy = stack.home.proxy_rows.stat().st_size
+            stack.bulkhead("reload")
+            assert stack.home.proxy_rows.stat().st_size == busy, "it had ended before the reload"
+            assert under_way.result().status == 200
+        assert idle.sock
+        assert idle.sock.recv(1) == b"", "an idle connection is closed by a reload"
+        idle.close()
 
 
 def test_nginx_refusing_a_change_keeps_the_old_one(echo_stack: Stack) -> None:
     before = echo_stack.home.nginx_conf.read_text()
+    members_before = members(echo_stack)
     echo_stack.settings += ["services.api.policy=hash", "services.api.hash_key=$no_such_variable"]
-    done = echo_stack.bulkhead("reload", check=False)
-    assert done.returncode == 3
-    assert 'unknown "no_such_variable" variable' in done.stderr
-    assert echo_stack.home.nginx_conf.read_text() == before
+    for verb in ("reload", "restart"):
+        done = echo_stack.bulkhead(verb, check=False)
+        assert done.returncode == 3, verb
+        assert 'unknown "no_such_variable" variable' in done.stderr
+        assert echo_stack.home.nginx_conf.read_text() == before
+        assert members(echo_stack) == members_before, "a refused restart stops nothing"
+    assert echo_stack.get("/api/").status == 200
+
+
+def test_restart_applies_every_change(echo_stack: Stack) -> None:
+    echo_stack.settings.append("services.api.instances=2")
+    echo_stack.bulkhead("restart")
+    assert [name for name in echo_stack.status() if name.startswith("api")] == ["api-1", "api-2"]
+
+
+def test_reload_without_nginx_says_so_and_signals_nobody(echo_stack: Stack) -> None:
+    """A stale pid file may name a stranger; here it names one that a SIGHUP would end."""
+    supervisord = Supervisord(echo_stack.home.supervisor_socket)
+    supervisord.stop(next(one for one in supervisord.programs() if one.name == "nginx"))
+    stranger = subprocess.Popen(["sleep", "60"])
+    try:
+        (echo_stack.home.run / "nginx.pid").write_text(str(stranger.pid))
+        for _ in range(2):
+            done = echo_stack.bulkhead("reload", check=False)
+            assert done.returncode == 5
+            assert "nginx is not running now" in done.stderr
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_all_of_nginx_killed_comes_back_by_itself(echo_stack: Stack) -> None:
+    """Its unix socket stays behind, and no nginx can bind to what is left of one."""
+    before = echo_stack.status()["nginx"]
+    pids = [before["pid"], *before["workers"]]
+    victims = [one for one in members(echo_stack) if one.pid in pids]
+    assert len(victims) == 3
+    for victim in victims:
+        process.send(victim, signal.SIGKILL)
+
+    def ready() -> bool:
+        return bool(echo_stack.status()["nginx"]["ready"])
+
+    wait_until("nginx serves again", ready)
     assert echo_stack.get("/api/").status == 200
 
 

@@ -34,6 +34,8 @@ class Echo(tornado.web.RequestHandler):
     put = get
     delete = get
     patch = get
+    lock = get
+    SUPPORTED_METHODS = (*tornado.web.RequestHandler.SUPPORTED_METHODS, "LOCK")
 
 
 async def main() -> None:
