@@ -9,6 +9,7 @@ import pytest
 
 from tests.loadtest import running
 from tests.loadtest.misbehaving import Misbehaving
+from tests.loadtest.stub import serving
 from tests.support.ports import free_ports
 from tests.support.waiting import wait_until
 
@@ -47,6 +48,29 @@ def test_a_signal_ends_it_with_all_rows(tmp_path: Path, end: signal.Signals) -> 
         assert_each_user_was_cut_off(server, rows_file)
     assert f"{USERS} told to Locust, {USERS} cut off by the stop" in stderr
     assert process.returncode == 0
+
+
+def test_ctrl_c_strikes_no_user_in_the_middle_of_its_bookkeeping(tmp_path: Path) -> None:
+    """Users that never pause: a signal that raised where it came would end one of them half-way."""
+    rows_file = tmp_path / "client.jsonl"
+    with (
+        serving() as stub,
+        subprocess.Popen(
+            running.command(running.LOCUSTFILE, "--headless", "-u", "30", "-r", "30"),
+            env=running.environment(
+                rows_file, {"BULKHEAD_PROXY_URL": stub.url, "BULKHEAD_PACE": "0"}
+            ),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process,
+    ):
+        wait_until("rows", lambda: rows_file.exists() and rows_file.stat().st_size > 50_000)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=30)
+        assert Counter(stub.ids) == Counter(row.id for row in running.client_rows(rows_file))
+    assert process.returncode == 0, stderr
+    assert "0 cut off by the stop" in stderr
 
 
 def assert_each_user_was_cut_off(server: Misbehaving, rows_file: Path) -> None:
