@@ -27,6 +27,7 @@ pytestmark = pytest.mark.live
 # Three kills in ten seconds, with so little thinking that every process is busy when it is killed.
 LOAD_S, USERS, PACE, KILLS = 11, 80, 0.1, 3
 ENOUGH = 200
+FROZEN_S = 0.3
 # How far apart two processes' readings of one moment may be.
 SLACK_S = 0.2
 
@@ -110,6 +111,11 @@ def kill(stack: Stack, victim: Callable[[Status], int], number: signal.Signals) 
     pid = victim(stack.status())
     found = process.find(pid)
     assert found, "the victim has died before it was killed"
+    if number == signal.SIGKILL:
+        # Frozen for a moment it fills up: whoever is killed now surely has requests in hand.
+        frozen = now()
+        assert process.send(found, signal.SIGSTOP)
+        wait_until("requests for the frozen process", lambda: now() - frozen > FROZEN_S)
     at = now()
     assert process.send(found, number)
     assert process.wait_gone(found, 15), "it does not die"
