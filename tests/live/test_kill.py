@@ -47,6 +47,7 @@ class Killed:
     """What a load with some kills in it left to look at."""
 
     at: list[float]
+    frozen: list[float]
     rows: list[ClientRow]
     proxy: dict[str, ProxyRow]
     summary: dict[str, Any]
@@ -87,7 +88,7 @@ def kill_under_load(
     )  # fmt: skip
     rows = wait_until("a run folder with rows", lambda: growing_rows(stack))
     wait_until("enough load before the kill", lambda: rows.read_bytes().count(b"\n") > ENOUGH)
-    at = [kill(stack, victim, number) for _ in range(KILLS)]
+    frozen, at = map(list, zip(*(kill(stack, victim, number) for _ in range(KILLS)), strict=True))
     out, said = load.communicate(timeout=60)
     assert load.returncode in (0, 1), said
     run = rows.parent
@@ -96,7 +97,7 @@ def kill_under_load(
     proxy = {row.id: row for row in read_rows(run / "proxy.jsonl", ProxyRow) if row.id in ids}
     assert sum(row.sent < at[0] for row in client) > ENOUGH, "no load before the kills"
     assert sum(row.sent > at[-1] + 1 for row in client) > ENOUGH, "no load after the kills"
-    killed = Killed(at, client, proxy, json.loads(out), before, stack.status())
+    killed = Killed(at, frozen, client, proxy, json.loads(out), before, stack.status())
     print(
         f"{len(client)} requests, {len(killed.failed)} failed, {len(killed.moved_on)} moved on, "
         f"{killed.summary['writes']['acknowledged']} writes acknowledged, "
@@ -106,17 +107,20 @@ def kill_under_load(
     return killed
 
 
-def kill(stack: Stack, victim: Callable[[Status], int], number: signal.Signals) -> float:
+def kill(
+    stack: Stack, victim: Callable[[Status], int], number: signal.Signals
+) -> tuple[float, float]:
     """Kill one process, and wait until everything is ready again and has lived a second.
 
+    Returns when it last did anything (it is frozen before SIGKILL) and when it was killed.
     Asking for the status wakes supervisord, so nothing here says how fast it recovers by itself.
     """
     pid = victim(stack.status())
     found = process.find(pid)
     assert found, "the victim has died before it was killed"
+    frozen = now()
     if number == signal.SIGKILL:
         # Frozen for a moment it fills up: whoever is killed now surely has requests in hand.
-        frozen = now()
         assert process.send(found, signal.SIGSTOP)
         wait_until("requests for the frozen process", lambda: now() - frozen > FROZEN_S)
     at = now()
@@ -130,7 +134,7 @@ def kill(stack: Stack, victim: Callable[[Status], int], number: signal.Signals) 
     wait_until("everything is ready again", all_ready, timeout_s=15)
     # A death within startsecs would count as a failed start, with a pause before the next.
     wait_until("a second of life", lambda: now() - at > 1.5)
-    return at
+    return frozen, at
 
 
 def growing_rows(stack: Stack) -> Path | None:
@@ -205,8 +209,12 @@ def test_an_nginx_worker(stack: Stack, number: signal.Signals) -> None:
     assert len(killed.failed) <= KILLS * USERS
     ended = {row.id: row.done for row in killed.rows}
     for request_id in killed.summary["proxy"]["unknown"]:
-        # Answered, and then the worker died before it wrote the row: nginx logs after it sends.
-        assert any(abs(ended[request_id] - at) < SLACK_S for at in killed.at), request_id
+        # Answered, and never logged: nginx writes the row after it has sent the answer, and it was
+        # frozen, and then killed, between the two.
+        assert any(
+            frozen - SLACK_S < ended[request_id] < at + SLACK_S
+            for frozen, at in zip(killed.frozen, killed.at, strict=True)
+        ), request_id
     assert_kept_its_promises(killed, "nginx")
     before, after = killed.before["nginx"], killed.after["nginx"]
     assert (after["pid"], after["restarts"]) == (before["pid"], before["restarts"])
