@@ -1,10 +1,11 @@
 """Rows: one record of one request by one observer, as JSON lines.
 
 The client writes ClientRow (loadtest/), nginx writes ProxyRow (nginx/nginx.conf.j2, log_format
-rows), a service writes ServiceRow (services/rows.py). This module is the one place that gives
-their shape. Times named `planned`, `sent`, `done` and `t` are CLOCK_MONOTONIC seconds, which every
-process of one host shares; nginx knows only the wall clock, so `ended` is Unix seconds and the run
-keeps the offset between the two.
+rows), a service writes ServiceRow (services/rows.py). Of the ledger, effects and touched entries are
+exported as EffectRow and EntryRow, and a drill writes an Event for whatever happens to the stack.
+This module is the one place that gives their shape. Times named `planned`, `sent`, `done` and `t`
+are CLOCK_MONOTONIC seconds, which every process of one host shares; nginx and the ledger know only
+the wall clock, so `ended` and `at` are Unix seconds and the run keeps the offset between the two.
 """
 
 from collections.abc import Iterator
@@ -13,14 +14,16 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-Error = Literal["", "refused", "reset", "closed", "timeout", "stopped", "other"]
+Error = Literal["", "refused", "reset", "closed", "timeout", "stopped", "unsent", "other"]
 Effect = Literal["", "none", "applied", "replayed"]
+EventKind = Literal["phase", "inject", "held", "heal", "healed", "failed", "skipped", "state"]
 
 
 class ClientRow(msgspec.Struct, frozen=True):
     """What the client saw of one request. Exactly one send on the wire belongs to one row.
 
-    `status` is 0 when no whole answer arrived; `error` then says how it ended. `wrong` says what
+    `status` is 0 when no whole answer arrived; `error` then says how it ended. An arrival that was
+    planned and never sent has the error `unsent` and `sent` 0; `done` is when it was given up. `wrong` says what
     was not as expected of a whole answer, in a few words. `effect` says what the request asks for:
     `read` changes nothing, the others change the ledger entry `entry` (known for a POST only once
     it is answered).
@@ -94,6 +97,51 @@ class ServiceRow(msgspec.Struct, frozen=True):
     key: str | None = None
     status: int = 0
     effect: Effect = ""
+    fault: str = (
+        ""  # of an end row: what the instance was told to do to this request, e.g. "errors"
+    )
+
+
+class EffectRow(msgspec.Struct, frozen=True):
+    """One write that the ledger applied, in the order of commits (`seq`); `at` is Unix seconds."""
+
+    seq: int
+    request_id: str
+    key: str | None
+    op: Literal["create", "replace", "change", "delete"]
+    entry_id: str
+    version: int
+    instance: str
+    boot: str
+    at: float
+
+
+class EntryRow(msgspec.Struct, frozen=True):
+    """An entry that the run touched, as the ledger holds it after the run; `deleted` ones too."""
+
+    id: str
+    version: int
+    deleted: bool
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One thing that happened to the stack or to the run, at monotonic time `t`.
+
+    - phase: from now on the run is in phase `target` (warmup, baseline, faults, recovery, end).
+    - inject, held, heal, healed: the four moments of one injection, number `n` of the run: begun,
+      proved to be in force, undoing begun, proved to be undone. `fault` names it, `target` what it
+      was done to, `detail` gives the proof.
+    - failed: injection `n` could not be done, did not take hold, or could not be undone.
+    - skipped: injection `n` had nothing to be done to.
+    - state: what is seen of process `target` from outside; `detail` is up, dead or stopped.
+    """
+
+    t: float
+    kind: EventKind
+    target: str = ""
+    fault: str = ""
+    n: int = 0
+    detail: str = ""
 
 
 Row = TypeVar("Row", bound=msgspec.Struct)
