@@ -1,8 +1,8 @@
 """Rows: one record of one request by one observer, as JSON lines.
 
 The client writes ClientRow (loadtest/), nginx writes ProxyRow (nginx/nginx.conf.j2, log_format
-rows), a service writes ServiceRow (services/rows.py). Of the ledger, effects and touched entries are
-exported as EffectRow and EntryRow, and a drill writes an Event for whatever happens to the stack.
+rows), a service writes ServiceRow (services/rows.py). Of the ledger, effects and touched entries
+are exported as EffectRow and EntryRow, and a drill writes an Event for whatever happens.
 This module is the one place that gives their shape. Times named `planned`, `sent`, `done` and `t`
 are CLOCK_MONOTONIC seconds, which every process of one host shares; nginx and the ledger know only
 the wall clock, so `ended` and `at` are Unix seconds and the run keeps the offset between the two.
@@ -23,10 +23,10 @@ class ClientRow(msgspec.Struct, frozen=True):
     """What the client saw of one request. Exactly one send on the wire belongs to one row.
 
     `status` is 0 when no whole answer arrived; `error` then says how it ended. An arrival that was
-    planned and never sent has the error `unsent` and `sent` 0; `done` is when it was given up. `wrong` says what
-    was not as expected of a whole answer, in a few words. `effect` says what the request asks for:
-    `read` changes nothing, the others change the ledger entry `entry` (known for a POST only once
-    it is answered).
+    planned and never sent has the error `unsent` and `sent` 0; `done` is when it was given up.
+    `wrong` says what was not as expected of a whole answer, in a few words. `effect` says what the
+    request asks for: `read` changes nothing, the others change the ledger entry `entry` (known for
+    a POST only once it is answered).
     """
 
     id: str
