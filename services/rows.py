@@ -25,6 +25,7 @@ class Execution:
     number: int
     request_id: str
     effect: Effect = "none"
+    fault: str = ""  # what a drill made of it, if anything: "errors" or "slow"
 
 
 class Rows:
@@ -60,6 +61,7 @@ class Rows:
             }
             | self._who
             | {"status": status, "effect": execution.effect}
+            | ({"fault": execution.fault} if execution.fault else {})
         )
 
     def _write(self, row: dict[str, object]) -> None:

@@ -32,6 +32,8 @@ def stop(found: Record) -> None:
     end_all(found)
     home.supervisor_socket.unlink(missing_ok=True)
     home.internal_socket.unlink(missing_ok=True)
+    for left in home.admin.glob("*.sock"):  # of an instance that was killed and not started again
+        left.unlink(missing_ok=True)
     record.remove(home)
 
 

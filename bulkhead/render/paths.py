@@ -56,6 +56,11 @@ class Home:
         return self.run / "internal.sock"
 
     @property
+    def admin(self) -> Path:
+        """The admin sockets of the instances' processes, INSTANCE.PID.sock."""
+        return self.run / "admin"
+
+    @property
     def nginx_conf(self) -> Path:
         """nginx's rendered configuration."""
         return self.etc / "nginx.conf"

@@ -88,12 +88,14 @@ def _program(topology: Topology, home: Home, one: Instance, interpreter: Path) -
         "BULKHEAD_LEDGER_URL": f"sqlite:///{home.ledger}",
         "BULKHEAD_SECRET_FILE": str(home.secret),
         "BULKHEAD_WORKERS": str(service.workers),
-    } | service.env
+    }
+    if topology.file.stack.admin:
+        variables["BULKHEAD_ADMIN_DIR"] = str(home.admin)
     return Program(
         name=one.name,
         kind=service.kind,
         command=supervisor_command(_command(service, one.service, topology.root, interpreter)),
-        environment=supervisor_environment(variables),
+        environment=supervisor_environment(variables | service.env),
         stop_s=round(service.grace_s) + STOP_MARGIN_S,
     )
 

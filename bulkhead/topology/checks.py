@@ -8,12 +8,14 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from bulkhead.topology.model import Topology
+from bulkhead.topology.problems import Problem
 
-Problem = tuple[str, object, str]
 Check = Callable[[Topology], Iterator[Problem]]
 
 # sockaddr_un.sun_path holds 108 octets with the final NUL (unix(7)).
 UNIX_PATH_MAX = 107
+# The largest pid that Linux gives (proc(5), pid_max).
+PID_MAX = 4194304
 
 # What nginx answers 404 to at the public listener (nginx/public.conf.j2).
 INTERNAL = ("healthz", "readyz", "metrics", "admin")
@@ -167,18 +169,27 @@ def workers_are_gunicorns(topology: Topology) -> Iterator[Problem]:
 
 def home_is_usable(topology: Topology) -> Iterator[Problem]:
     """Unix sockets have short names, and paths go into two configuration languages."""
-    longest = topology.home / "run" / "supervisor.sock"
-    if len(bytes(longest)) > UNIX_PATH_MAX - len(".12345"):  # supervisord binds name.pid first
+    longest = max(_socket_paths(topology), key=lambda path: len(bytes(path)))
+    if len(bytes(longest)) > UNIX_PATH_MAX:
         yield (
             "stack.home",
             str(topology.home),
-            (f"too long: {longest} must stay under {UNIX_PATH_MAX - 6} octets"),
+            (f"too long: {longest} would have {len(bytes(longest))} octets, {UNIX_PATH_MAX} fit"),
         )
     for path, what in ((topology.home, "stack.home"), (topology.root, "the checkout's path")):
         if bad := set(str(path)) & set("\"'\\;{}$%\n\r\t#*?"):
             yield what, str(path), f"must not contain {' '.join(map(repr, sorted(bad)))}"
     if topology.home in (Path("/"), topology.root):
         yield "stack.home", str(topology.home), "must be a folder of its own"
+
+
+def _socket_paths(topology: Topology) -> Iterator[Path]:
+    """The sockets with the longest names, whatever pid is in them."""
+    run = topology.home / "run"
+    yield run / f"supervisor.sock.{PID_MAX}"  # supervisord binds name.pid first
+    if topology.file.stack.admin:
+        for one in topology.instances():
+            yield run / "admin" / f"{one.name}.{PID_MAX}.sock"
 
 
 CHECKS: tuple[Check, ...] = (

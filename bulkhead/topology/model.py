@@ -37,6 +37,7 @@ class StackSection(Section):
     name: Name = "bulkhead"
     home: Annotated[str, Field(min_length=1)] = "var"
     rows: bool = True
+    admin: bool = True
 
 
 class ProxySection(Section):

@@ -185,6 +185,16 @@ def fanout_incomplete(failed: int, n: int, causes: Iterable[str]) -> ApiError:
     )
 
 
+def injected_error(status: int) -> ApiError:
+    """What a drill told this process to answer instead of executing a request."""
+    return ApiError(
+        status,
+        "injected_error",
+        f"A drill told this instance to answer {status}; this request was not executed.",
+        "Repeat the request, or end the drill.",
+    )
+
+
 def overloaded(what: str, limit: int) -> ApiError:
     """503: this instance's queue is full; nothing was done."""
     return ApiError(

@@ -6,9 +6,11 @@ import select
 import signal
 import socket
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPServerRequest
 from tornado.iostream import IOStream
 from tornado.netutil import bind_sockets
 
@@ -66,6 +68,12 @@ async def serve(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, _stop_once, stop)
     # The port opens last: whoever can connect meets a process that can do its work.
     service = _open(settings)
+    with _admin_socket(service):
+        await _serve_public(service, stop)
+
+
+async def _serve_public(service: Service, stop: asyncio.Event) -> None:
+    settings = service.settings
     sockets = _bind(settings)
     server = Server(
         Intake(make_app(service), service),
@@ -141,6 +149,11 @@ def _stop_once(stop: asyncio.Event) -> None:
 
 def _open(settings: Settings) -> Service:
     identity = current()
+    if settings.admin_dir:
+        from services.admin_socket import why_not_start  # production boots without it
+
+        if reason := why_not_start(settings.admin_dir, identity.instance):
+            raise StartError(reason)
     try:
         rows = Rows(settings.rows, identity)
     except OSError as error:
@@ -150,6 +163,34 @@ def _open(settings: Settings) -> Service:
     except LedgerError as error:
         raise StartError(str(error)) from error
     return Service(identity, settings, rows, ledger)
+
+
+@contextmanager
+def _admin_socket(service: Service) -> Iterator[None]:
+    """Serve the admin socket meanwhile, if there is a folder for it."""
+    folder = service.settings.admin_dir
+    if not folder:
+        yield
+        return
+    from services.admin_socket import MAX_BODY, listen, remove  # production boots without it
+
+    def answer(request: HTTPServerRequest) -> None:
+        from services.api import admin  # by the first request: most processes are told nothing
+
+        admin.answer(service, request)
+
+    try:
+        listening = listen(folder, service.identity)
+    except OSError as error:
+        reason = error.strerror or error
+        raise StartError(f"cannot open an admin socket in {folder}: {reason}") from error
+    server = HTTPServer(answer, max_body_size=MAX_BODY)
+    server.add_socket(listening)
+    try:
+        yield
+    finally:
+        remove(listening)
+        server.stop()
 
 
 def _bind(settings: Settings) -> list[socket.socket]:

@@ -12,6 +12,8 @@ from services.rows import Rows
 if TYPE_CHECKING:
     from tornado.httpclient import AsyncHTTPClient
 
+    from services.faults import Faults
+
 
 @dataclass
 class Service:
@@ -27,3 +29,5 @@ class Service:
     draining: bool = False
     # Made by the first fan-out.
     web_client: "AsyncHTTPClient | None" = None
+    # Made by the first request of the admin socket.
+    faults: "Faults | None" = None

@@ -36,6 +36,7 @@ class Settings:
     grace_s: float
     max_body_bytes: int
     ledger_url: str
+    admin_dir: str
 
     @property
     def address(self) -> str:
@@ -94,6 +95,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         grace_s=grace_s,
         max_body_bytes=max_body_kb * 1024,
         ledger_url=ledger_url,
+        admin_dir=environ.get("BULKHEAD_ADMIN_DIR", ""),
     )
 
 

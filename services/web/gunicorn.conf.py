@@ -3,7 +3,9 @@
 
 import math
 import os
+import sys
 
+from services.admin_socket import why_not_start
 from services.web.settings import Settings
 from services.web.worker import guard_forks
 
@@ -48,7 +50,9 @@ keepalive = 75
 
 
 def on_starting(_server: object) -> None:
-    """Called in the master before it forks for the first time."""
+    """Called in the master before it listens and forks for the first time."""
+    if reason := why_not_start(settings.admin_dir, proc_name):
+        sys.exit(f"services.web: {reason}")
     guard_forks()
 
 

@@ -3,12 +3,15 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from flask import Flask, current_app
 
 from services.identity import Identity
 from services.rows import Rows
+
+if TYPE_CHECKING:
+    from services.faults import Faults
 
 
 @dataclass
@@ -24,6 +27,8 @@ class Instance:
     draining: Callable[[], bool] = lambda: False
     in_flight: int = 0
     answered: Counter[int] = field(default_factory=Counter)
+    # Made by the first request of the admin socket.
+    faults: "Faults | None" = None
 
     def attach(self, app: Flask) -> None:
         """Make this the instance that `this()` finds in `app`."""

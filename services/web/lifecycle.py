@@ -1,15 +1,21 @@
 """What happens to every request: an id, rows at begin and end, identity and security headers."""
 
+import time
 from collections.abc import Iterator
 from functools import partial
 from itertools import count
+from typing import TYPE_CHECKING
 
 from flask import Flask, Response, abort, g, request
 from werkzeug.exceptions import HTTPException
 
 from services import identity
 from services.rows import Execution
+from services.web.errors import Problem, RefusedError
 from services.web.instance import Instance, this
+
+if TYPE_CHECKING:
+    from services.faults import Faults
 
 # The blueprint whose requests are the stack's own business: they get identity but no rows.
 INTERNAL = "probes"
@@ -48,6 +54,30 @@ def begin() -> None:
         )
     if request.content_length or "Transfer-Encoding" in request.headers:
         read_whole_body()
+    faults = instance.faults
+    if faults is not None and faults.active and "execution" in g:
+        suffer(faults, g.execution)
+
+
+def suffer(faults: "Faults", execution: Execution) -> None:
+    """Do to a request what a drill told this process to do, before it has any effect.
+
+    Raises:
+        RefusedError: it is to be answered with an error.
+    """
+    execution.fault = faults.draw()
+    if execution.fault == "errors":
+        status = faults.errors_status
+        raise RefusedError(
+            Problem(
+                status,
+                "injected_error",
+                f"A drill told this instance to answer {status}; this request was not executed.",
+                "Repeat the request, or end the drill.",
+            )
+        )
+    if execution.fault == "slow":
+        time.sleep(faults.slow_s)  # under gunicorn gevent's: only this request waits
 
 
 def read_whole_body() -> None:

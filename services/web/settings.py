@@ -21,12 +21,13 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of one instance. An empty `rows` or `secret_file` means: not set."""
+    """The settings of one instance. `rows`, `secret_file`, `admin_dir`: empty means not set."""
 
     address: str = "127.0.0.1:8201"
     proxy_url: str = "http://127.0.0.1:8080"
     rows: str = ""
     secret_file: str = ""
+    admin_dir: str = ""
     workers: int = 2
     grace_s: float = 10.0
     max_body_kb: int = 1024
@@ -65,6 +66,7 @@ class Settings:
             proxy_url=text("BULKHEAD_PROXY_URL", cls.proxy_url).rstrip("/"),
             rows=text("BULKHEAD_ROWS", cls.rows),
             secret_file=text("BULKHEAD_SECRET_FILE", cls.secret_file),
+            admin_dir=text("BULKHEAD_ADMIN_DIR", cls.admin_dir),
             workers=number("BULKHEAD_WORKERS", int, cls.workers, 1, 64),
             grace_s=number("BULKHEAD_GRACE_S", float, cls.grace_s, 0.1, 3600.0),
             max_body_kb=number("BULKHEAD_MAX_BODY_KB", int, cls.max_body_kb, 1, 1_048_576),

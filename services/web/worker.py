@@ -11,11 +11,11 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import gevent
 from gevent.event import Event
@@ -25,7 +25,11 @@ from gunicorn.workers.base import Worker
 from gunicorn.workers.ggevent import GeventWorker
 
 from services import identity
+from services.web.admin import AdminServer
 from services.web.settings import Settings
+
+if TYPE_CHECKING:  # the master imports this module, and must not import Flask before the fork
+    from services.web.instance import Instance
 
 # How long a connection that carries no request may live on while draining. The proxy uses its busy
 # connections within this time, and each answer on them says `Connection: close`; what is still idle
@@ -41,7 +45,9 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._grace_s = Settings.from_environment().grace_s
+        settings = Settings.from_environment()
+        self._grace_s = settings.grace_s
+        self._admin_dir = settings.admin_dir
         self._idle: dict[Connection, gevent.Timeout] = {}
 
     def patch(self) -> None:
@@ -66,7 +72,12 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
     def load_wsgi(self) -> None:
         """Load the application and let it know when this worker drains."""
         super().load_wsgi()
-        self.wsgi.extensions["instance"].draining = lambda: not self.alive
+        instance: Instance = self.wsgi.extensions["instance"]
+        instance.draining = lambda: not self.alive
+        # Here and not in `run`: a worker that cannot do it has not booted, which ends its master.
+        self._admin: AbstractContextManager[object] = nullcontext()
+        if self._admin_dir:
+            self._admin = closing(AdminServer(self._admin_dir, instance))
 
     def stop(self) -> None:
         """Begin to drain."""
@@ -75,6 +86,11 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
 
     def run(self) -> None:
         """Serve until told to stop, then drain."""
+        with self._admin:
+            self.serve()
+
+    def serve(self) -> None:
+        """Serve the listeners until told to stop, then drain."""
         pool = Pool(self.cfg.worker_connections)
         servers = [self.listen(listener, pool) for listener in self.sockets]
         self.watch_master()

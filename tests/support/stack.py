@@ -75,7 +75,7 @@ class Stack:
     def assert_nothing_left(self, members: list[process.Process]) -> None:
         """No process, no socket, no port, and nothing in nginx's log that must never be there."""
         assert [one for one in members if process.alive(one)] == []
-        assert sorted(path.name for path in self.home.run.iterdir() if path.is_socket()) == []
+        assert [path for path in self.home.run.rglob("*") if path.is_socket()] == []
         assert [port for port in self.ports if not is_free(port)] == []
         log = self.home.log / "nginx.error.log"
         lines = log.read_text().splitlines() if log.exists() else []

@@ -1,13 +1,16 @@
 """What every answer has in common: identity, rows, JSON errors, HEAD and OPTIONS, being counted."""
 
+import asyncio
+from collections.abc import Awaitable
 from types import TracebackType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tornado.concurrent import Future
 from tornado.web import HTTPError, RequestHandler
 
 from services.api.errors import (
     ApiError,
+    injected_error,
     internal_error,
     method_not_allowed,
     path_not_found,
@@ -17,6 +20,9 @@ from services.api.inputs import KEY
 from services.api.service import Service
 from services.identity import request_id
 from services.rows import Execution
+
+if TYPE_CHECKING:
+    from services.faults import Faults
 
 # A row is one write far below a page; the target of a request may be as long as the header limit.
 MAX_ROW_TARGET = 1000
@@ -66,6 +72,25 @@ class BaseHandler(RequestHandler):
                 (request.uri or "")[:MAX_ROW_TARGET],
                 self._row_key(),
             )
+
+    def prepare(self) -> Awaitable[None] | None:
+        """Suffer what a drill told this process to do to requests, then check the request."""
+        faults = self.service.faults
+        if faults is not None and faults.active and self._execution is not None:
+            return self._suffer(faults, self._execution)
+        self.check()
+        return None
+
+    async def _suffer(self, faults: "Faults", execution: Execution) -> None:
+        execution.fault = faults.draw()
+        if execution.fault == "errors":
+            raise injected_error(faults.errors_status)
+        if execution.fault == "slow":
+            await asyncio.sleep(faults.slow_s)
+        self.check()
+
+    def check(self) -> None:
+        """What all methods of a resource have in common, checked before any of them runs."""
 
     def _row_key(self) -> str | None:
         """The key a write is executed under; None when it has none or a malformed one."""
@@ -156,7 +181,7 @@ class BaseHandler(RequestHandler):
 class NotFound(BaseHandler):
     """Every path that has no resource."""
 
-    def prepare(self) -> None:
+    def check(self) -> None:
         """Answer 404 to any method.
 
         Raises:

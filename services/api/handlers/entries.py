@@ -113,7 +113,7 @@ class Entries(LedgerHandler):
 class EntryById(LedgerHandler):
     """One entry."""
 
-    def prepare(self) -> None:
+    def check(self) -> None:
         """Check what all methods have in common.
 
         Raises:

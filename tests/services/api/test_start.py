@@ -24,6 +24,7 @@ def test_defaults_work_by_hand() -> None:
         grace_s=10.0,
         max_body_bytes=1024 * 1024,
         ledger_url="sqlite:///var/data/ledger.sqlite3",
+        admin_dir="",
     )
 
 
