@@ -25,6 +25,7 @@ class Process:
 class Stat:
     """The fields of /proc/<pid>/stat that this project reads."""
 
+    state: str  # one letter (proc(5)); T is stopped by a signal
     parent: int
     session: int
     start_ticks: int
@@ -40,7 +41,7 @@ def stat(pid: int) -> Stat | None:
     fields = text.rpartition(")")[2].split()
     if fields[0] in "ZX":
         return None
-    return Stat(int(fields[1]), int(fields[3]), int(fields[19]))
+    return Stat(fields[0], int(fields[1]), int(fields[3]), int(fields[19]))
 
 
 def find(pid: int) -> Process | None:
@@ -52,6 +53,48 @@ def find(pid: int) -> Process | None:
 def alive(process: Process) -> bool:
     """Whether it still runs."""
     return find(process.pid) == process
+
+
+def stopped(process: Process) -> bool:
+    """Whether it lives and a signal has stopped it."""
+    found = stat(process.pid)
+    return bool(found and found.start_ticks == process.start_ticks and found.state == "T")
+
+
+def variable(process: Process, name: str) -> str:
+    """A variable of the environment that it was started with; empty when it has none."""
+    try:
+        text = Path(f"/proc/{process.pid}/environ").read_text(errors="replace")
+    except OSError:
+        return ""
+    pairs = (one.partition("=") for one in text.split("\0"))
+    return next((value for key, _, value in pairs if key == name), "")
+
+
+def title(process: Process) -> str:
+    """Its command line; nginx's processes write there what they are."""
+    try:
+        return Path(f"/proc/{process.pid}/cmdline").read_text(errors="replace").replace("\0", " ")
+    except OSError:
+        return ""
+
+
+def resident_mb(process: Process) -> float:
+    """Memory of it that is in RAM now; 0 when it has ended."""
+    try:
+        pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def runnable_s(process: Process) -> float:
+    """Seconds that its main thread has run on a processor so far or has waited for one."""
+    try:
+        ran, waited, _ = Path(f"/proc/{process.pid}/schedstat").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return (int(ran) + int(waited)) / 1e9
 
 
 def send(process: Process, number: signal.Signals) -> bool:
