@@ -1,0 +1,122 @@
+"""A drill's bounds: figures of its run held against what the drill expects of them.
+
+What is above an upper bound breaks a promise: FAIL. What is below a lower bound (`_min`) shows that
+the faults did not reach the load, so the run proves nothing: INVALID. So is a figure not known.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from bulkhead.judge.case import EXAMPLES, UNKNOWN, Case
+from bulkhead.judge.figures import Figures, beyond
+from bulkhead.judge.verdict import Check
+
+# A bound -> the figure that it is about, in words.
+UPPER: Mapping[str, str] = {
+    "failed_repeatable": "repeatable requests that failed",
+    "failed_once": "requests of class once that failed",
+    "indeterminate": "writes of which the client does not know",
+    "not_sent": "requests that could not be sent",
+    "moved_on": "requests that moved on to another instance",
+    "delayed": "answers that were delayed",
+    "p99_baseline_ms": "99th percentile of the baseline in ms",
+    "p99_faults_ms": "99th percentile during the faults in ms",
+    "max_faults_ms": "longest answer during the faults in ms",
+    "p99_recovery_ms": "99th percentile of the recovery in ms",
+    "p99_ratio": "99th percentile of the recovery over that of the baseline",
+    "recovery_s": "longest time until a dead instance was up again in s",
+    "settle_s": "time from the end of the faults to the last failure in s",
+}
+LOWER: Mapping[str, str] = {
+    "moved_on_min": "requests that moved on to another instance",
+    "replays_min": "requests that were answered by a replay",
+    "injected_min": "executions that a fault touched",
+    "failed_once_min": "requests of class once that failed",
+}
+
+
+def bounds(case: Case, figures: Figures) -> Iterator[Check]:
+    """A check for every bound that the drill has."""
+    for name, words in UPPER.items():
+        if (bound := getattr(case.expect, name)) is not None:
+            yield _at_most(case, name, words, figures.get(name), bound)
+    for name, words in LOWER.items():
+        if (bound := getattr(case.expect, name)) is not None:
+            yield _at_least(name, words, figures.get(name.removesuffix("_min")), bound)
+    if case.expect.causes is not None:
+        yield _causes(case, case.expect.causes)
+    for instance, (low, high) in (case.expect.share or {}).items():
+        yield _share(case, instance, low, high)
+
+
+def _at_most(case: Case, name: str, words: str, figure: float | None, bound: float) -> Check:
+    said = f"at most {_number(bound)}"
+    if figure is None:
+        return _not_known(name, words, said)
+    if figure <= bound:
+        return Check(name, "PASS", _number(figure), said)
+    where = beyond(name)
+    ids = _requests(case, where, **({"bound": bound} if "$bound" in where else {})) if where else []
+    message = f"{words}: {_number(figure)}, and {said} is promised"
+    return Check(name, "FAIL", _number(figure), said, message, len(ids) or 1, tuple(ids[:EXAMPLES]))
+
+
+def _at_least(name: str, words: str, figure: float | None, bound: float) -> Check:
+    said = f"at least {_number(bound)}"
+    if figure is None:
+        return _not_known(name, words, said)
+    if figure >= bound:
+        return Check(name, "PASS", _number(figure), said)
+    message = f"{words}: {_number(figure)}, and {said} is needed for the run to show anything"
+    return Check(name, "INVALID", _number(figure), said, message, 1)
+
+
+def _causes(case: Case, allowed: list[str]) -> Check:
+    """Requests that were not answered have none but these causes."""
+    said = ", ".join(allowed) or "no cause"
+    unheard = sorted(set(allowed) - {name for (name,) in case.rows("SELECT name FROM causes")})
+    if unheard:
+        message = f"there is no cause {', '.join(unheard)}"
+        return Check("causes", "INVALID", UNKNOWN, said, message, len(unheard))
+    other = (
+        "outcome <> 'answered' AND cause <> 'client_stopped' AND NOT list_contains($allowed, cause)"
+    )
+    ids = _requests(case, other, allowed=allowed)
+    found = case.column(
+        f"SELECT DISTINCT cause FROM requests WHERE {other} ORDER BY cause", allowed=allowed
+    )
+    if not ids:
+        return Check("causes", "PASS", "no other cause", said)
+    message = f"{len(ids)} requests were not answered for other causes: {', '.join(found)}"
+    return Check("causes", "FAIL", ", ".join(found), said, message, len(ids), tuple(ids[:EXAMPLES]))
+
+
+def _share(case: Case, instance: str, low: float, high: float) -> Check:
+    """An instance's part of the whole answers that its service made during the faults."""
+    name, said = f"share {instance}", f"{_number(low)} to {_number(high)}"
+    words = f"share of {instance} in the answers of its service during the faults"
+    share = case.one(_SHARE, instance=instance, service=instance.rpartition("-")[0])
+    if share is None:
+        return _not_known(name, words, said)
+    if low <= share <= high:
+        return Check(name, "PASS", _number(share), said)
+    message = f"{words}: {_number(share)}, and {said} is promised"
+    return Check(name, "FAIL", _number(share), said, message, 1)
+
+
+_SHARE = """
+    SELECT round(count(*) FILTER (instance = $instance) / nullif(count(*), 0), 4)
+    FROM requests
+    WHERE phase = 'faults' AND status > 0 AND regexp_replace(instance, '-[0-9]+$', '') = $service
+"""
+
+
+def _requests(case: Case, where: str, **values: object) -> list[str]:
+    return case.column(f"SELECT id FROM requests WHERE {where} ORDER BY planned", **values)
+
+
+def _not_known(name: str, words: str, said: str) -> Check:
+    return Check(name, "INVALID", UNKNOWN, said, f"{words}: the run cannot tell", 1)
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.9g}"

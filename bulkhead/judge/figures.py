@@ -1,0 +1,140 @@
+"""The figures of a run: what `compare`, the report and the bounds speak of.
+
+A request belongs to the phase in which it was planned. Latencies are of answered requests, from the
+planned start to the last byte; quantiles are exact, by nearest rank. What the end of the load cut
+off is no failure (schedule_kept tells of it). A figure that the run cannot give is None.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from bulkhead.judge.case import UNKNOWN, Case
+from bulkhead.judge.verdict import Check
+
+Figures = dict[str, float | int | None]
+
+_FAILED = "outcome = 'failed' AND cause <> 'client_stopped'"
+
+# A figure that counts requests -> which ones.
+COUNTS: Mapping[str, str] = {
+    "requests": "true",
+    "answered": "outcome = 'answered'",
+    "failed": _FAILED,
+    "failed_repeatable": f"{_FAILED} AND class = 'repeatable'",
+    "failed_once": f"{_FAILED} AND class = 'once'",
+    "indeterminate": "outcome = 'indeterminate' AND cause <> 'client_stopped'",
+    "not_sent": "outcome = 'not_sent'",
+    "moved_on": "moved_on",
+    "replays": "replays > 0",
+    "delayed": "delay_cause <> '' AND phase <> 'warmup'",
+}
+
+# To the microsecond: what a bound decides must not hang on how a sum of binary fractions ends.
+_LATENCY_MS = "round(1000 * latency_s, 3)"
+LATE_MS = "round(1000 * (sent - planned), 3)"
+_P50, _P99 = (f"quantile_disc({_LATENCY_MS}, {share})" for share in (0.5, 0.99))
+
+# A figure that is a latency -> the phase, and what is taken of its latencies.
+LATENCIES: Mapping[str, tuple[str, str]] = {
+    "p50_baseline_ms": ("baseline", _P50),
+    "p99_baseline_ms": ("baseline", _P99),
+    "p50_faults_ms": ("faults", _P50),
+    "p99_faults_ms": ("faults", _P99),
+    "max_faults_ms": ("faults", f"max({_LATENCY_MS})"),
+    "p99_recovery_ms": ("recovery", _P99),
+}
+
+# A figure that is the count of a rule -> the rule.
+COUNTED: Mapping[str, str] = {
+    "lost": "nothing_lost",
+    "doubled": "nothing_doubled",
+    "ghosts": "ghosts",
+    "resent": "sent_once",
+    "foreign": "foreign",
+    "stale": "nothing_stale",
+    "unexplained": "explained",
+}
+
+NAMES = (
+    *COUNTS,
+    *LATENCIES,
+    *COUNTED,
+    *("rate_per_s", "late_p99_ms", "injections", "held", "injected"),
+    *("recovery_s", "settle_s", "p99_ratio"),
+)
+
+
+def measured(case: Case) -> Figures:
+    """The figures that are taken from the account."""
+    counts = [f"count(*) FILTER ({which}) AS {name}" for name, which in COUNTS.items()]
+    latencies = [
+        f"{what} FILTER (phase = '{phase}' AND outcome = 'answered') AS {name}"
+        for name, (phase, what) in LATENCIES.items()
+    ]
+    found: Figures = _row(
+        case, f"SELECT {', '.join([*counts, *latencies, *_SENDING])} FROM requests"
+    )
+    for sql in (_INJECTED, _RECOVERY, _SETTLE):
+        found |= _row(case, sql)
+    before, after = found["p99_baseline_ms"], found["p99_recovery_ms"]
+    found["p99_ratio"] = round(after / before, 3) if before and after is not None else None
+    return found
+
+
+def counted(checks: Iterable[Check]) -> Figures:
+    """The figures that are the counts of rules; of a rule that broke, nothing is known."""
+    by_name = {one.name: one for one in checks}
+    known = {rule for rule, one in by_name.items() if one.figure != UNKNOWN}
+    return {name: by_name[rule].count if rule in known else None for name, rule in COUNTED.items()}
+
+
+def beyond(figure: str) -> str:
+    """SQL: the requests that make up a figure; of a latency, those above `$bound`. Or ""."""
+    if figure in LATENCIES:
+        phase, _ = LATENCIES[figure]
+        return f"phase = '{phase}' AND outcome = 'answered' AND {_LATENCY_MS} > $bound"
+    return COUNTS.get(figure, "")
+
+
+def _row(case: Case, sql: str) -> dict[str, Any]:
+    """The one row of a query, by the names of its columns."""
+    result = case.account.execute(sql)
+    names = [column[0] for column in result.description or ()]
+    return dict(zip(names, result.fetchall()[0], strict=True))
+
+
+_SENDING = (
+    "count(*) / nullif(max(planned) - min(planned), 0) AS rate_per_s",
+    f"quantile_disc({LATE_MS}, 0.99) FILTER (sent > 0 AND phase <> 'warmup') AS late_p99_ms",
+)
+
+_INJECTED = """
+    SELECT
+        count(*) AS injections, count(held) AS held,
+        (SELECT count(*) FROM executions WHERE fault <> '') AS injected
+    FROM injections
+"""
+
+# From the moment an instance was seen dead until it was seen up; until the end when it never was.
+_RECOVERY = """
+    SELECT round(max(back - began), 3) AS recovery_s FROM (
+        SELECT
+            began, state,
+            coalesce(
+                min(CASE WHEN state = 'up' THEN began END) OVER later, max(ended) OVER later, ended
+            ) AS back
+        FROM states
+        WINDOW later AS (
+            PARTITION BY instance ORDER BY began ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING
+        )
+    ) WHERE state = 'dead'
+"""
+
+# From the end of the last fault until the last request that still suffered from it.
+_SETTLE = f"""
+    WITH undone AS (SELECT max(healed) AS t FROM injections WHERE held IS NOT NULL)
+    SELECT round(coalesce(max(requests.done), undone.t) - undone.t, 3) AS settle_s
+    FROM undone LEFT JOIN requests
+        ON requests.done > undone.t AND ({COUNTS["failed"]} OR {COUNTS["indeterminate"]})
+    GROUP BY undone.t
+"""

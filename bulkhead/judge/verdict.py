@@ -1,0 +1,75 @@
+"""What the judge says of a run: one Check for each rule, and the verdict they make together.
+
+FAIL outranks INVALID outranks PASS: what the stack is proved to have done wrong stays wrong,
+however poor the rest of the evidence is; and no evidence is never a pass.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
+
+Ruling = Literal["PASS", "FAIL", "INVALID"]
+
+RANK: tuple[Ruling, ...] = ("PASS", "INVALID", "FAIL")
+CODES: Mapping[Ruling, int] = {"PASS": 0, "FAIL": 1, "INVALID": 2}
+
+
+@dataclass(frozen=True)
+class Check:
+    """What one rule found. An INFO is a figure worth knowing that decides nothing."""
+
+    name: str
+    verdict: Ruling | Literal["INFO"]
+    figure: str
+    """What was counted or measured."""
+    bound: str
+    """What it is held against."""
+    message: str = ""
+    """What is wrong, in a sentence; "" when nothing is."""
+    count: int = 0
+    """How many requests, or other things, offend."""
+    examples: tuple[str, ...] = ()
+    """Up to 20 of them: request ids, wherever the rule is about requests."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict of a run, the checks that made it, and the run's figures.
+
+    A figure that the run cannot give is None.
+    """
+
+    verdict: Ruling
+    checks: tuple[Check, ...]
+    figures: dict[str, float | int | None]
+
+    @property
+    def code(self) -> int:
+        """The exit code that tells a script: PASS 0, FAIL 1, INVALID 2."""
+        return CODES[self.verdict]
+
+    def as_dict(self) -> dict[str, Any]:
+        """What verdict.json holds."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Self:
+        """The verdict that `as_dict` gave.
+
+        Raises:
+            KeyError, TypeError: it is not one.
+        """
+        checks = (Check(**{**one, "examples": tuple(one["examples"])}) for one in found["checks"])
+        return cls(found["verdict"], tuple(checks), dict(found["figures"]))
+
+
+def together(checks: Iterable[Check]) -> Ruling:
+    """The verdict of these checks. Nothing checked is nothing known: INVALID."""
+    found = {check.verdict for check in checks}
+    return next((one for one in reversed(RANK) if one in found), "INVALID")
+
+
+def worst(verdicts: Iterable[Verdict]) -> int:
+    """The exit code of several runs: that of the one that outranks the others."""
+    found = [one.verdict for one in verdicts]
+    return CODES[max(found, key=RANK.index, default="INVALID")]

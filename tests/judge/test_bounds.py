@@ -1,0 +1,242 @@
+"""A drill's bounds: what is just kept, what is just broken, and what the run cannot tell."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from bulkhead.accounting import account
+from bulkhead.accounting.load import nearest_rank
+from bulkhead.judge.bounds import LOWER, UPPER
+from bulkhead.judge.expect import Expect
+from tests.judge.made import KILL, broken, change, check, good_run, judge_small, judged, without
+from tests.support.runs import Failed, MadeRun
+
+GAVE_UP: dict[str, Any] = {"status": 0, "error": "timeout", "instance": ""}
+UNSENT: dict[str, Any] = {"status": 0, "error": "unsent", "sent": 0.0, "instance": ""}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> MadeRun:
+    return good_run(tmp_path / "run")
+
+
+def fail_repeatable(run: MadeRun) -> None:
+    change(run.clients, "a-50", **GAVE_UP)
+    change(run.clients, "a-52", **GAVE_UP)
+
+
+def fail_once(run: MadeRun) -> None:
+    for number in range(2):
+        lost: dict[str, Any] = {"addrs": "127.0.0.1:8102", "statuses": "502", "header": "-"}
+        run.request(
+            f"once-{number}", 110 + number / 10, effect="create", key="", status=502,
+            proxy=lost, end=None, applied=None, instance="api-2",
+        )  # fmt: skip
+
+
+def leave_unknown(run: MadeRun) -> None:
+    change(run.clients, "a-51", **GAVE_UP)
+    change(run.clients, "a-53", **GAVE_UP)
+
+
+def leave_unsent(run: MadeRun) -> None:
+    for number in range(2):
+        run.client(f"b-{number}", planned=108.1 + number, done=108.2 + number, **UNSENT)
+
+
+def move_on(run: MadeRun) -> None:
+    run.request("b-0", 108.0, instance="api-2", failed=[Failed("api-1")])  # besides a-40
+
+
+def delay(run: MadeRun) -> None:
+    for number, at in enumerate((108.0, 114.0)):
+        run.request(f"b-{number}", at, took=0.3)
+    run.request("b-9", 101.0, took=0.3)  # of the warm-up
+
+
+def slow_down(at: float) -> Callable[[MadeRun], None]:
+    def slow(run: MadeRun) -> None:
+        run.request("b-0", at, took=0.02)
+
+    return slow
+
+
+def die_longer(run: MadeRun) -> None:
+    run.state("api-2", KILL, "dead")
+    run.state("api-2", KILL + 0.5, "stopped")
+    run.state("api-2", KILL + 1.5, "up")
+
+
+def fail_late(run: MadeRun) -> None:
+    change(run.clients, "a-50", **GAVE_UP, done=KILL + 5.03)
+    without(run.proxies, "a-50")
+
+
+def nothing(_run: MadeRun) -> None: ...
+
+
+# A bound, what makes its figure, the figure, what is just below it, other bounds that this needs
+# to be wider, and the requests that are beyond the smaller bound.
+CASES: list[tuple[str, Callable[[MadeRun], None], Any, Any, dict[str, Any], list[str]]] = [
+    ("failed_repeatable", fail_repeatable, 2, 1, {}, ["a-50", "a-52"]),
+    ("failed_once", fail_once, 2, 1, {}, ["once-0", "once-1"]),
+    ("indeterminate", leave_unknown, 2, 1, {}, ["a-51", "a-53"]),
+    ("not_sent", leave_unsent, 2, 1, {}, ["b-0", "b-1"]),
+    ("moved_on", move_on, 2, 1, {}, ["b-0", "a-40"]),
+    ("delayed", delay, 2, 1, {}, ["b-0", "b-1"]),
+    ("p99_baseline_ms", slow_down(106.0), 20, 19.999, {}, ["b-0"]),
+    ("p99_faults_ms", slow_down(110.0), 20, 19.999, {}, ["b-0"]),
+    ("max_faults_ms", slow_down(110.0), 20, 19.999, {}, ["b-0"]),
+    ("p99_recovery_ms", slow_down(114.0), 20, 19.999, {}, ["b-0"]),
+    ("p99_ratio", slow_down(114.0), 2, 1.99, {}, []),
+    ("recovery_s", die_longer, 1.5, 1.499, {}, []),
+    ("settle_s", fail_late, 5.0, 4.999, {"failed_repeatable": 1}, []),
+]
+
+
+@pytest.mark.parametrize(("name", "make", "figure", "below", "wider", "beyond"), CASES)
+def test_a_bound_that_is_reached_is_kept_and_beyond_it_fails(
+    run: MadeRun, name: str, make: Any, figure: Any, below: Any, wider: Any, beyond: list[str]
+) -> None:
+    make(run)
+    with account.opened(run.write()) as rows:
+        kept = judge_small(rows, **wider, **{name: figure})
+        over = judge_small(rows, **wider, **{name: below})
+    assert broken(kept) == {}
+    assert kept.figures[name] == figure
+    assert broken(over) == {name: "FAIL"}
+    found = check(over, name)
+    assert found.examples == tuple(beyond)
+    assert found.count == (len(beyond) or 1)
+    assert f"at most {below}" in found.message
+
+
+LOWER_CASES: list[tuple[str, Callable[[MadeRun], None], int, dict[str, Any]]] = [
+    ("moved_on_min", nothing, 1, {}),
+    ("failed_once_min", fail_once, 2, {"failed_once": 2}),
+]
+
+
+def touched(run: MadeRun) -> None:
+    change_end(run, "a-50", fault="slow")
+    change_end(run, "a-52", fault="slow")
+
+
+def replayed(run: MadeRun) -> None:
+    change_end(run, "a-51", effect="replayed")
+
+
+def change_end(run: MadeRun, id: str, **changes: Any) -> None:
+    ends = [row for row in run.services if row.id == id and row.kind == "end"]
+    run.services.remove(ends[0])
+    begun = next(row for row in run.services if row.id == id)
+    run.end(begun, **{"t": ends[0].t, "status": ends[0].status} | changes)
+
+
+LOWER_CASES += [("injected_min", touched, 2, {}), ("replays_min", replayed, 1, {})]
+
+
+@pytest.mark.parametrize(("name", "make", "figure", "wider"), LOWER_CASES)
+def test_a_run_that_does_not_show_what_it_should_is_invalid(
+    run: MadeRun, name: str, make: Any, figure: int, wider: dict[str, Any]
+) -> None:
+    make(run)
+    with account.opened(run.write()) as rows:
+        shown = judge_small(rows, **wider, **{name: figure})
+        less = judge_small(rows, **wider, **{name: figure + 1})
+    assert broken(shown) == {}
+    assert broken(less) == {name: "INVALID"}
+    assert f"at least {figure + 1} is needed" in check(less, name).message
+
+
+def test_every_bound_is_tried_above() -> None:
+    tried = [one[0] for one in CASES] + [one[0] for one in LOWER_CASES]
+    assert set(tried) == set(UPPER) | set(LOWER)
+    elsewhere = {"causes", "share", "min_requests", "late_p99_ms"}
+    assert set(tried) | elsewhere == set(Expect.model_fields)
+
+
+def test_a_drill_that_says_nothing_allows_no_failure(run: MadeRun) -> None:
+    for make in (fail_repeatable, fail_once, leave_unknown, leave_unsent):
+        make(run)
+    wanted = ("failed_repeatable", "failed_once", "indeterminate", "not_sent")
+    assert broken(judged(run)) == dict.fromkeys(wanted, "FAIL")
+
+
+@pytest.mark.parametrize("bound", ["recovery_s", "settle_s", "p99_faults_ms", "max_faults_ms"])
+def test_a_figure_that_the_run_cannot_give_is_invalid(run: MadeRun, bound: str) -> None:
+    run.events[:] = [
+        one
+        for one in run.events
+        if not one.fault and one.detail != "dead" and one.target != "faults"
+    ]
+    verdict = judged(run, planned=0, **{bound: 1000})
+    assert verdict.figures[bound] is None
+    assert broken(verdict) == {bound: "INVALID"}
+
+
+def test_an_instance_that_stays_dead_took_at_least_until_the_end(run: MadeRun) -> None:
+    run.state("web-2", 110.0, "dead")
+    run.state("web-2", 111.0, "stopped")
+    verdict = judged(run, recovery_s=6.999)
+    assert verdict.figures["recovery_s"] == 7
+    assert broken(verdict) == {"all_back": "FAIL", "recovery_s": "FAIL"}
+
+
+def test_what_failed_before_the_faults_were_over_does_not_count_to_settling(run: MadeRun) -> None:
+    change(run.clients, "a-37", **GAVE_UP, done=KILL + 0.02)
+    verdict = judged(run, failed_repeatable=1, settle_s=0)
+    assert verdict.figures["settle_s"] == 0
+    assert verdict.verdict == "PASS"
+
+
+# causes
+
+
+def test_other_causes_than_the_allowed_ones_fail(run: MadeRun) -> None:
+    fail_repeatable(run)
+    fail_once(run)
+    with account.opened(run.write()) as rows:
+        allowed = {"failed_repeatable": 2, "failed_once": 2}
+        both = judge_small(rows, **allowed, causes=["client_timeout", "reset_once"])
+        one = judge_small(rows, **allowed, causes=["client_timeout"])
+        none = judge_small(rows, **allowed, causes=[])
+        unheard = judge_small(rows, **allowed, causes=["client_timeout", "reset_onec"])
+    assert broken(both) == {}
+    assert broken(one) == broken(none) == {"causes": "FAIL"}
+    assert check(one, "causes").examples == ("once-0", "once-1")
+    assert check(none, "causes").count == 4
+    assert broken(unheard) == {"causes": "INVALID"}
+    assert "reset_onec" in check(unheard, "causes").message
+
+
+# share
+
+
+def test_the_share_of_an_instance_is_of_the_answers_of_its_service(run: MadeRun) -> None:
+    """25 answers of the api instances during the faults, of which api-2 made 9."""
+    run.request("b-0", 110.05, instance="web-1")
+    with account.opened(run.write()) as rows:
+        assert broken(judge_small(rows, share={"api-2": [0.36, 0.36], "web-1": [1, 1]})) == {}
+        low = judge_small(rows, share={"api-2": [0.37, 1], "web-2": [0, 0]})
+        high = judge_small(rows, share={"api-2": [0, 0.35]})
+        nobody = judge_small(rows, share={"echo-1": [0, 1]})
+    assert broken(low) == broken(high) == {"share api-2": "FAIL"}
+    assert broken(nobody) == {"share echo-1": "INVALID"}
+
+
+# quantiles
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 99, 100, 101, 700, 1000, 1001, 20_000])
+def test_quantiles_are_those_of_the_other_reports(count: int) -> None:
+    """DuckDB's quantile_disc is the nearest rank, as `bulkhead load` counts it."""
+    found = duckdb.execute(
+        "SELECT quantile_disc(value, 0.5), quantile_disc(value, 0.99)"
+        f" FROM range(1, {count + 1}) AS rows(value)"
+    ).fetchall()
+    ordered = range(1, count + 1)
+    assert found == [(nearest_rank(ordered, 500), nearest_rank(ordered, 990))]

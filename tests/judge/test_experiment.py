@@ -1,0 +1,208 @@
+"""Faults and a load that were not what the drill asked for: INVALID."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.judge.made import KILL, change, check, good_run, judged
+from tests.judge.test_evidence import assert_invalid
+from tests.support.runs import MadeRun
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> MadeRun:
+    return good_run(tmp_path / "run")
+
+
+# faults_held
+
+
+def test_a_drill_without_faults_needs_none(run: MadeRun) -> None:
+    run.events[:] = [one for one in run.events if not one.fault]
+    assert judged(run, planned=0).verdict == "PASS"
+
+
+def test_a_fault_that_was_planned_and_never_happened(run: MadeRun) -> None:
+    assert_invalid(
+        judged(run, planned=2), "faults_held", says="1 injections, though 2 were planned"
+    )
+
+
+def test_a_fault_that_nobody_planned(run: MadeRun) -> None:
+    assert_invalid(
+        judged(run, planned=0), "faults_held", says="1 injections, though 0 were planned"
+    )
+
+
+def test_a_fault_that_did_not_take_hold(run: MadeRun) -> None:
+    run.injection(
+        2, "hang", "api-2", 109, held=None, heal=None, healed=None, failed="still answers"
+    )
+    assert_invalid(
+        judged(run, planned=2), "faults_held", says="hang on api-2, injection 2: still answers"
+    )
+
+
+def test_a_fault_of_which_nothing_more_is_known(run: MadeRun) -> None:
+    run.injection(2, "hang", "api-2", 109, held=None, heal=None, healed=None)
+    assert_invalid(judged(run, planned=2), "faults_held", says="injection 2: did not take hold")
+
+
+def test_half_of_the_injections_may_find_nothing_to_be_done_to(run: MadeRun) -> None:
+    run.injection(2, "kill", "any api", 109, skipped="nothing was alive")
+    assert judged(run, planned=2).verdict == "PASS"
+    run.injection(3, "kill", "any api", 110, skipped="nothing was alive")
+    assert_invalid(
+        judged(run, planned=3), "faults_held", says="2 of 3 injections found nothing to be done to"
+    )
+
+
+def test_a_run_in_which_every_injection_was_skipped(run: MadeRun) -> None:
+    run.events[:] = [one for one in run.events if not one.fault]
+    run.injection(1, "kill", "any api", KILL, skipped="nothing was alive")
+    verdict = judged(run)
+    assert_invalid(verdict, "faults_held", says="not one injection took hold", count=2)
+
+
+# faults_undone
+
+
+@pytest.mark.parametrize(
+    ("ends", "says"),
+    [
+        ({"healed": None, "failed": "still slow"}, "still slow"),
+        ({"healed": None}, "was not undone"),
+        ({"heal": None, "healed": None}, "was not undone"),
+    ],
+)
+def test_a_fault_that_was_not_undone(run: MadeRun, ends: dict[str, Any], says: str) -> None:
+    run.injection(2, "slow", "api-2", 109, **ends)
+    assert_invalid(
+        judged(run, planned=2), "faults_undone", says=f"slow on api-2, injection 2: {says}"
+    )
+
+
+# load_sufficient
+
+
+def test_a_run_that_is_too_small_to_mean_anything(run: MadeRun) -> None:
+    assert judged(run, min_requests=85).verdict == "PASS"
+    assert_invalid(
+        judged(run, min_requests=86), "load_sufficient", says="85 requests, and at least 86"
+    )
+
+
+def moved(run: MadeRun, phase: str, to: float) -> None:
+    """Let a phase begin at another time."""
+    at = next(n for n, one in enumerate(run.events) if (one.kind, one.target) == ("phase", phase))
+    run.events[at] = msgspec.structs.replace(run.events[at], t=to)
+
+
+def test_a_phase_that_is_too_small_to_mean_anything(run: MadeRun) -> None:
+    moved(run, "baseline", 105.0)  # ten requests from here on, a fifth of the least
+    assert judged(run).verdict == "PASS"
+    moved(run, "baseline", 105.2)
+    says = "9 requests in the phase baseline, and at least 10 are needed"
+    assert_invalid(judged(run), "load_sufficient", says=says)
+
+
+def test_faults_that_met_too_little_load(run: MadeRun) -> None:
+    moved(run, "recovery", 108.8)  # nine requests during the faults
+    says = "9 requests in the phase faults, and at least 10 are needed"
+    assert_invalid(judged(run), "load_sufficient", says=says)
+
+
+def test_a_target_that_got_no_load_before_its_fault(run: MadeRun) -> None:
+    run.injection(2, "kill", "api-1 web-2", 109)
+    says = "0 tries at web-2 in the baseline, and at least 1 are needed"
+    assert_invalid(judged(run, planned=2), "load_sufficient", says=says)
+
+
+def test_a_target_may_get_its_load_by_sub_requests(run: MadeRun) -> None:
+    run.injection(2, "kill", "api-1 web-2", 109)
+    run.proxy("a-30.1", ended=run.proxies[30].ended, addrs="127.0.0.1:8202", instance="web-2")
+    assert judged(run, planned=2).verdict == "PASS"
+
+
+def test_the_proxy_as_a_target_has_no_load_of_its_own(run: MadeRun) -> None:
+    run.injection(2, "nginx_reload", "proxy", 109)
+    run.injection(3, "kill", "any web", 109, skipped="nothing was alive")
+    assert judged(run, planned=3).verdict == "PASS"
+
+
+# schedule_kept
+
+
+def late(run: MadeRun, number: int, by: float) -> None:
+    row = next(one for one in run.clients if one.id == f"a-{number}")
+    change(run.clients, row.id, planned=row.planned - by)
+
+
+def test_a_generator_that_fell_behind_in_the_baseline(run: MadeRun) -> None:
+    late(run, 30, by=0.050)
+    assert judged(run).verdict == "PASS"
+    late(run, 30, by=0.001)
+    says = "p99 51.0 ms late in the baseline, and at most 50 ms are allowed"
+    assert_invalid(judged(run), "schedule_kept", says=says)
+
+
+def test_a_generator_that_fell_behind_later(run: MadeRun) -> None:
+    late(run, 50, by=0.1)
+    verdict = judged(run, late_p99_ms=100)
+    assert verdict.verdict == "PASS"
+    assert verdict.figures["late_p99_ms"] == 100
+    says = "p99 100.0 ms late after the warm-up, and at most 99.9 ms are allowed"
+    assert_invalid(judged(run, late_p99_ms=99.9), "schedule_kept", says=says)
+
+
+def test_the_warm_up_may_be_late(run: MadeRun) -> None:
+    late(run, 5, by=0.3)
+    assert judged(run).verdict == "PASS"
+
+
+def test_a_request_of_the_baseline_that_was_not_sent(run: MadeRun) -> None:
+    unsent: dict[str, Any] = {"status": 0, "error": "unsent", "sent": 0.0, "instance": ""}
+    run.client("b-1", **{"planned": 106.15, "done": 106.2} | unsent)
+    says = "1 requests of the baseline were not sent"
+    verdict = judged(run, not_sent=1)
+    assert_invalid(verdict, "schedule_kept", says=says)
+    assert check(verdict, "schedule_kept").examples == ("b-1",)
+
+
+def test_a_request_of_the_faults_that_was_not_sent_is_for_the_bound(run: MadeRun) -> None:
+    unsent: dict[str, Any] = {"status": 0, "error": "unsent", "sent": 0.0, "instance": ""}
+    run.client("b-1", **{"planned": 108.15, "done": 108.2} | unsent)
+    assert judged(run, not_sent=1).verdict == "PASS"
+    assert judged(run).verdict == "FAIL"
+
+
+def test_a_request_that_the_end_of_the_load_cut_off(run: MadeRun) -> None:
+    change(run.clients, "a-84", status=0, error="stopped", instance="")
+    change(run.clients, "a-82", status=0, error="stopped", instance="")
+    says = "2 requests were cut off by the end of the load"
+    assert_invalid(judged(run, causes=[]), "schedule_kept", says=says)
+
+
+@pytest.mark.parametrize(
+    ("gone", "says"),
+    [
+        (range(50, 55), "no request was planned for 1.2 s from 9.8 s on"),
+        (range(79, 85), "no request was planned for 1.3 s from 15.6 s on"),
+    ],
+)
+def test_a_gap_in_the_load(run: MadeRun, gone: range, says: str) -> None:
+    for number in gone:
+        forget(run, f"a-{number}")
+    run.entry("shared", max(row.version for row in run.effects if row.entry_id == "shared"))
+    assert_invalid(judged(run), "schedule_kept", says=says)
+
+
+def forget(run: MadeRun, id: str) -> None:
+    """Let it be as if a request had never been planned."""
+    run.clients[:] = [row for row in run.clients if row.id != id]
+    run.proxies[:] = [row for row in run.proxies if row.id != id]
+    run.services[:] = [row for row in run.services if row.id != id]
+    run.effects[:] = [row for row in run.effects if row.request_id != id]
+    run.entries.pop(f"entry-{id}", None)
