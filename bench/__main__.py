@@ -1,5 +1,8 @@
 """`make bench`: figures of this machine, side by side in one run, as medians of several.
 
+    python -m bench                       the stack, then the account
+    python -m bench accounting [--full]   the account alone; with 5,000,000 requests as well
+
 Absolute times drift from machine to machine and from hour to hour; the ratios are what counts.
 The stack that is measured is its own, on free ports, and is gone afterwards.
 """
@@ -14,13 +17,16 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
+from bench import accounting
 from tests.support.stack import Stack, new_stack
 
 ROUNDS, SECONDS, CONNECTIONS = 3, 4, 32
 
 
 def main() -> int:
-    """Measure and print; 4 when wrk is missing."""
+    """Measure what the command line names, or everything; 4 when wrk is missing."""
+    if sys.argv[1:2] == ["accounting"]:
+        return accounting.main(full="--full" in sys.argv)
     if not shutil.which("wrk"):
         print("bench: wrk is not installed: apt-get install wrk", file=sys.stderr)
         return 4
@@ -37,7 +43,7 @@ def main() -> int:
         stack.bulkhead("up")
         print(f"requests per second, median of {ROUNDS} x {SECONDS} s, {CONNECTIONS} connections")
         print_rates(stack)
-    return 0
+    return accounting.main(full=False)
 
 
 def times(stack: Stack) -> tuple[float, float, float, float]:

@@ -1,0 +1,27 @@
+-- One row an id: how often each observer wrote it down. Sub-requests have ids of their own, so they
+-- do not count for the client's request. A request moved on when one row of the proxy has attempts
+-- at more than one address; an upstream's name, which has no port, is none.
+CREATE TEMP TABLE counts AS
+SELECT id,
+    sum(proxy_rows)::INTEGER AS proxy_rows,
+    sum(attempts)::INTEGER AS attempts,
+    sum(executions)::INTEGER AS executions,
+    sum(effects)::INTEGER AS effects,
+    sum(replays)::INTEGER AS replays,
+    bool_or(moved_on) AS moved_on
+FROM (
+    SELECT id, 1 AS proxy_rows,
+        CASE WHEN addrs = '' THEN 0 ELSE len(list_of(addrs)) END AS attempts,
+        0 AS executions, 0 AS effects, 0 AS replays,
+        CASE
+            WHEN contains(addrs, ' ')
+            THEN len(list_distinct(list_filter(list_of(addrs), lambda a: contains(a, ':')))) > 1
+            ELSE false
+        END AS moved_on
+    FROM proxy
+    UNION ALL
+    SELECT id, 0, 0, 1, 0, (effect = 'replayed')::INTEGER, false FROM executions
+    UNION ALL
+    SELECT request_id, 0, 0, 0, 1, 0, false FROM effects
+)
+GROUP BY id;

@@ -1,0 +1,229 @@
+"""The tables of an account: what one row of each comes from."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulkhead.records import ClientRow, EffectRow, EntryRow, Event, ProxyRow
+from tests.support.runs import OFFSET, Failed, MadeRun, ask, attempts, boot
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> MadeRun:
+    made = MadeRun(tmp_path)
+    made.phases()
+    return made
+
+
+def one(run: MadeRun, question: str) -> dict[str, Any]:
+    (row,) = ask(run.write(), question)
+    return row
+
+
+def test_evidence_is_kept_as_it_was_written(run: MadeRun) -> None:
+    run.request("a-1", effect="create")
+    run.request("b-1", proxy=None)
+    folder = run.write()
+    for table, shape, row in (
+        ("client", ClientRow, run.clients[0]),
+        ("proxy", ProxyRow, run.proxies[0]),
+        ("effects", EffectRow, run.effects[0]),
+        ("entries", EntryRow, run.entries["entry-a-1"]),
+        ("events", Event, run.events[0]),
+    ):
+        (found, *_) = ask(folder, f"FROM {table}")
+        names = shape.__struct_fields__
+        assert {name: found[name] for name in names} == {name: getattr(row, name) for name in names}
+    assert ask(folder, "SELECT seq, id FROM client ORDER BY seq") == [
+        {"seq": 1, "id": "a-1"},
+        {"seq": 2, "id": "b-1"},
+    ]
+
+
+def test_the_wall_clock_is_brought_over(run: MadeRun) -> None:
+    run.request("a-1", effect="create", proxy={"ended": OFFSET + 103.5, "took": 0.25})
+    assert one(run, "SELECT began_at, ended_at FROM proxy") == pytest.approx(
+        {"began_at": 103.25, "ended_at": 103.5}, abs=1e-6
+    )
+    assert one(run, "SELECT applied_at FROM effects") == pytest.approx(
+        {"applied_at": 103.005}, abs=1e-6
+    )
+
+
+def test_a_list_of_nginx_is_an_attempt_an_element(run: MadeRun) -> None:
+    lists = {
+        "addrs": "127.0.0.1:8101, 127.0.0.1:8102 : 127.0.0.1:8201, 10.0.0.9:80, api",
+        "statuses": "502, 504 : -, 200, 502",
+        "connect": "-, 0.001 : 0.002, 0.003, -",
+        "header": "-, - : -, 0.030, -",
+        "response": "0.001, 1.000 : 0.002, 0.040, 0.000",
+    }
+    run.request("a-1", proxy=lists)
+    rows = ask(
+        run.write(),
+        "SELECT n, instance, status, connect_s, header_s, response_s FROM attempts ORDER BY n",
+    )
+    assert [tuple(row.values()) for row in rows] == [
+        (1, "api-1", 502, None, None, 0.001),
+        (2, "api-2", 504, 0.001, None, 1.0),
+        (3, "web-1", None, 0.002, None, 0.002),
+        (4, "10.0.0.9:80", 200, 0.003, 0.03, 0.04),
+        (5, "", 502, None, None, 0.0),
+    ]
+    assert one(run, "SELECT attempts, moved_on FROM requests") == {"attempts": 5, "moved_on": True}
+
+
+def test_what_nginx_answers_itself_has_no_attempt(run: MadeRun) -> None:
+    run.request("a-1", proxy=attempts([]))
+    assert ask(run.write(), "FROM attempts") == []
+    assert one(run, "SELECT attempts, moved_on FROM requests") == {"attempts": 0, "moved_on": False}
+
+
+def test_a_request_moved_on_when_it_was_at_two_instances(run: MadeRun) -> None:
+    run.request("stayed", failed=[Failed("api-1")])
+    run.request("moved", failed=[Failed("api-2")])
+    run.request("found nobody", failed=[Failed("api")])
+    assert one(run, "SELECT id FROM requests WHERE moved_on") == {"id": "moved"}
+
+
+def test_an_execution_is_named_by_boot_and_number(run: MadeRun) -> None:
+    for instance in ("api-1", "api-2"):
+        begun = run.begin("a-1", instance=instance, n=7, t=103.1, key="k")
+        run.end(begun, t=103.2, status=201, effect="applied", fault="slow")
+    run.begin("a-2", n=8, t=103.3)
+    rows = ask(
+        run.write(), "SELECT boot, n, id, began, ended, status, effect, fault FROM executions"
+    )
+    assert sorted(tuple(row.values()) for row in rows) == [
+        (boot("api-1"), 7, "a-1", 103.1, 103.2, 201, "applied", "slow"),
+        (boot("api-1"), 8, "a-2", 103.3, None, None, "", ""),
+        (boot("api-2"), 7, "a-1", 103.1, 103.2, 201, "applied", "slow"),
+    ]
+
+
+def test_an_end_whose_begin_came_before_the_run_is_nothing(run: MadeRun) -> None:
+    run.end(run.begin("a-1"))
+    del run.services[0]
+    assert ask(run.write(), "FROM executions") == []
+
+
+def test_everything_is_counted_under_its_own_id(run: MadeRun) -> None:
+    run.request("a-1", effect="create")
+    for instance in ("api-3", "api-4"):
+        run.end(run.begin("a-1", instance=instance), effect="replayed")
+    run.proxy("a-1", proxy_id="another")
+    run.request("a-1.1", effect="create", client=None)
+    run.request("somebody-else", effect="create", client=None)
+    columns = "proxy_rows, attempts, executions, effects, replays"
+    assert one(run, f"SELECT {columns} FROM requests") == {
+        "proxy_rows": 2,
+        "attempts": 2,
+        "executions": 3,
+        "effects": 1,
+        "replays": 2,
+    }
+
+
+def test_a_sub_request_belongs_to_its_root(run: MadeRun) -> None:
+    run.request("a-1.2.1", effect="create", client=None)
+    folder = run.write()
+    for table in ("proxy", "attempts", "executions", "effects"):
+        assert ask(folder, f"SELECT root FROM {table}") == [{"root": "a-1"}], table
+
+
+def test_a_client_row_is_one_request_also_when_its_id_is_not_its_own(run: MadeRun) -> None:
+    run.request("a-1")
+    run.client("a-1", status=502)
+    rows = ask(run.write(), "SELECT seq, status, cause FROM requests ORDER BY seq")
+    assert [tuple(row.values()) for row in rows] == [(1, 200, ""), (2, 502, "unexplained")]
+
+
+def test_the_class_is_the_proxys(run: MadeRun) -> None:
+    for method in ("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "POST", "PATCH", "PURGE"):
+        run.client(method, method=method)
+        run.client(f"{method} with a key", method=method, key="key-1")
+    rows = ask(run.write(), "SELECT id, keyed FROM requests WHERE class = 'once' ORDER BY id")
+    assert rows == [
+        {"id": "PATCH", "keyed": False},
+        {"id": "POST", "keyed": False},
+        {"id": "PURGE", "keyed": False},
+        {"id": "PURGE with a key", "keyed": True},
+    ]
+
+
+def test_a_request_belongs_to_the_phase_in_which_it_was_planned(run: MadeRun) -> None:
+    for planned in (99.9, 100.0, 106.999, 107.0, 132.9, 133.0):
+        run.client(f"at-{planned}", planned=planned, sent=120.0, done=140.0)
+    rows = ask(run.write(), "SELECT phase FROM requests ORDER BY seq")
+    assert [row["phase"] for row in rows] == ["", "warmup", "baseline", "faults", "recovery", ""]
+
+
+def test_phases_follow_each_other(run: MadeRun) -> None:
+    rows = ask(run.write(), "SELECT name, began, ended FROM phases ORDER BY began")
+    assert [tuple(row.values()) for row in rows] == [
+        ("warmup", 100.0, 102.0),
+        ("baseline", 102.0, 107.0),
+        ("faults", 107.0, 127.0),
+        ("recovery", 127.0, 133.0),
+    ]
+
+
+def test_a_run_that_was_cut_short_ends_with_what_was_last_seen(tmp_path: Path) -> None:
+    run = MadeRun(tmp_path)
+    run.phases(recovery=None, end=None)
+    run.state("api-1", 108.0, "dead")
+    run.request("a-1", at=111.0, took=1.0)
+    rows = ask(run.write(), "SELECT name, ended FROM phases ORDER BY began")
+    assert [tuple(row.values()) for row in rows] == [
+        ("warmup", 102.0),
+        ("baseline", 107.0),
+        ("faults", 112.0),
+    ]
+    assert one(run, "SELECT ended FROM states") == {"ended": 112.0}
+
+
+def test_a_run_begins_and_ends_with_whatever_is_first_and_last(tmp_path: Path) -> None:
+    question = "SELECT key, value FROM account WHERE key IN ('began', 'ended') ORDER BY key"
+    run = MadeRun(tmp_path)
+    run.phases(recovery=None, end=None)
+    run.state("api-1", 140.0, "up")
+    run.request("a-1", at=110.0)
+    assert [row["value"] for row in ask(run.write(), question)] == [100.0, 140.0]
+    run.request("a-2", at=98.0)
+    run.request("a-3", at=150.0, took=1.0)
+    assert [row["value"] for row in ask(run.write(), question)] == [98.0, 151.0]
+
+
+def test_an_injection_is_one_row_whatever_became_of_it(run: MadeRun) -> None:
+    run.injection(1, "kill", "api-1", 108.0)
+    run.injection(2, "hang", "api-2", 109.0, held=None, heal=None, healed=None, failed="no")
+    run.injection(3, "kill", "api-3", 110.0, skipped="is dead already")
+    run.injection(4, "slow", "api-4", 111.0, healed=None)
+    rows = ask(run.write(), "FROM injections ORDER BY n")
+    assert [tuple(row.values()) for row in rows] == [
+        (1, "kill", "api-1", 108.0, 108.01, 108.02, 108.03, False, False, "proved", ""),
+        (2, "hang", "api-2", 109.0, None, None, None, True, False, "", "no"),
+        (3, "kill", "api-3", 110.0, None, None, None, False, True, "", "is dead already"),
+        (4, "slow", "api-4", 111.0, 111.01, 111.02, None, False, False, "proved", ""),
+    ]
+
+
+def test_a_state_lasts_until_another_one_is_seen(run: MadeRun) -> None:
+    for at, state in (
+        (100.0, "up"),
+        (101.0, "up"),
+        (108.0, "dead"),
+        (109.0, "up"),
+        (134.0, "dead"),
+    ):
+        run.state("api-1", at, state)
+    run.state("api-2", 100.0, "stopped")
+    rows = ask(run.write(), "SELECT * FROM states ORDER BY instance, began")
+    assert [tuple(row.values()) for row in rows] == [
+        ("api-1", "up", 100.0, 108.0),
+        ("api-1", "dead", 108.0, 109.0),
+        ("api-1", "up", 109.0, 134.0),
+        ("api-1", "dead", 134.0, 134.0),
+        ("api-2", "stopped", 100.0, 133.0),
+    ]

@@ -1,0 +1,11 @@
+"""services.api, broken on purpose: it does a write as often as it is told to, whatever its key."""
+
+import sys
+
+from services.api.__main__ import main
+from services.api.handlers import entries
+
+setattr(entries, "read_key", lambda _request: None)  # noqa: B010 - it is not ours to assign
+
+if __name__ == "__main__":
+    sys.exit(main())
