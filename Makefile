@@ -49,6 +49,10 @@ logs: $(BULKHEAD) ## the last lines that every process printed
 load: setup ## run Locust for 30 s (UI=1: its web UI; USERS=20 TIME=30 SHAPE=steady|ramp|spike)
 	@$(BULKHEAD) load --users $(or $(USERS),20) --time $(or $(TIME),30) --shape $(or $(SHAPE),steady) $(if $(UI),--ui)
 
+.PHONY: drill
+drill: setup ## break a stack of its own and judge every request (D=kill-storm SEED=1 N=1; D=drills/mine.toml)
+	@$(BULKHEAD) drill $(or $(D),kill-storm) --seed $(or $(SEED),1) --repeat $(or $(N),1)
+
 .PHONY: test
 test: setup ## all tests: real processes on free ports; another stack may be up
 	@.venv/bin/python -m pytest

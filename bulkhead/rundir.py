@@ -28,6 +28,7 @@ class RunDir:
         self.account = path / "account.duckdb"
         self.verdict_json = path / "verdict.json"
         self.report_html = path / "report.html"
+        self.log = path / "log"
         self.run_json = path / "run.json"
         self.summary_json = path / "summary.json"
         self.locust_html = path / "locust.html"

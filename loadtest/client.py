@@ -9,20 +9,18 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 from gevent import GreenletExit
 
 from bulkhead.records import ClientRow, Error
+from loadtest.mix import JSON, Effect
 from loadtest.recorder import Recorder
 from loadtest.wire import Answer, Connection, NoAnswerError
 
-Effect = Literal["read", "create", "replace", "change", "delete"]
 Check = Callable[[Answer], str]
-
-JSON = "application/json"
 
 
 class UnexpectedError(Exception):

@@ -7,10 +7,8 @@ from typing import Any, Literal
 import msgspec
 
 from loadtest.client import Client, Outcome, Request
+from loadtest.mix import ENTRIES, ENTRY
 from loadtest.wire import Answer
-
-ENTRIES = "/api/v1/entries"
-ENTRY = "/api/v1/entries/{id}"
 
 
 class Entry(msgspec.Struct, frozen=True):

@@ -4,7 +4,6 @@ A process that finds a hole in its rows says so in one line. With worker process
 tells the master what it counted, and the master, before it lets them go, waits until all have.
 """
 
-import signal
 import sys
 import time
 from functools import partial
@@ -15,6 +14,7 @@ import msgspec
 from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest.recorder import Counts, Recorder
+from loadtest.signals import let_ctrl_c_strike_only_the_main_greenlet
 
 EXIT_ROWS = 3
 COUNTS = "client_rows_counts"
@@ -58,20 +58,7 @@ class Evidence:
             _report(environment, recorder, problem(), isinstance(runner, WorkerRunner))
 
         environment.events.quitting.add_listener(on_quitting)
-        _let_ctrl_c_strike_only_the_main_greenlet()
-
-
-def _let_ctrl_c_strike_only_the_main_greenlet() -> None:
-    """Python raises KeyboardInterrupt in whichever greenlet runs when the signal comes.
-
-    That may be a user between its row and its request event, and the counts would not agree. The
-    event loop takes the signal between two greenlets, and raises it where Locust waits for it.
-    """
-    hub = gevent.get_hub()
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        gevent.signal_handler(
-            signal.SIGINT, hub.handle_system_error, KeyboardInterrupt, KeyboardInterrupt()
-        )
+        let_ctrl_c_strike_only_the_main_greenlet()
 
 
 def _tell_master(environment: Any, runner: Any, recorder: Recorder) -> None:

@@ -15,10 +15,10 @@ from locust.exception import StopTest
 from loadtest import entries
 from loadtest.client import Client, Outcome, Request
 from loadtest.entries import Entry
+from loadtest.mix import ENTRIES, HTML
 from loadtest.settings import address
 from loadtest.wire import Answer, Connection
 
-HTML = "text/html,application/xhtml+xml"
 MOST_ENTRIES = 50
 
 STYLESHEET = re.compile(r'href="(/static/[^"]+\.css[^"]*)"')
@@ -153,7 +153,7 @@ class Reader(OnceUser):
     @task(2)
     def first_page(self) -> None:
         """The first page of all entries."""
-        target = f"{entries.ENTRIES}?limit=20"
+        target = f"{ENTRIES}?limit=20"
         self.client.send(Request(method="GET", target=target, check=_at_most_20))
 
     @task(4)

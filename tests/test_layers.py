@@ -15,6 +15,7 @@ LAYERS = [
     {"watch", "control"},
     {"faults"},
     {"drill", "dashboard"},
+    {"verbs"},
     {"cli"},
 ]
 # report shows what control found: it may read the shape of a status, never act.

@@ -1,11 +1,13 @@
 """The part of a stack's rows and ledger that was written during one run."""
 
 import sqlite3
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from bulkhead.accounting.load import Effect
+from bulkhead.records import EffectRow, EntryRow, encode
 from bulkhead.render.paths import Home
 from bulkhead.rundir import RunDir
 
@@ -41,6 +43,38 @@ def effects(home: Home, since: Mark) -> list[Effect]:
             "SELECT request_id, key, op, entry_id, version FROM effects WHERE seq > ? ORDER BY seq",
             (since.effects,),
         ).fetchall()
+
+
+def keep_ledger(home: Home, since: Mark, run: RunDir) -> None:
+    """Write what the ledger applied since a mark, and how it holds every entry touched by that."""
+    with closing(_open(home.ledger)) as ledger:
+        ledger.execute("BEGIN")  # both as of one moment: a write may still come in between
+        applied = ledger.execute(
+            "SELECT seq, request_id, key, op, entry_id, version, instance, boot, at"
+            " FROM effects WHERE seq > ? ORDER BY seq",
+            (since.effects,),
+        )
+        _write(run.effects, (EffectRow(*row) for row in applied))
+        touched = ledger.execute(
+            "SELECT id, version, 0 FROM entries"
+            " WHERE id IN (SELECT entry_id FROM effects WHERE seq > ?)"
+            " UNION ALL SELECT entry_id, version, 1 FROM deleted"
+            " WHERE entry_id IN (SELECT entry_id FROM effects WHERE seq > ?)",
+            (since.effects, since.effects),
+        )
+        _write(run.entries, (EntryRow(id_, version, bool(gone)) for id_, version, gone in touched))
+
+
+def keep_logs(home: Home, run: RunDir) -> None:
+    """Copy what nginx, supervisord and the instances printed, each file's last megabyte."""
+    run.log.mkdir()
+    for path in sorted(home.log.glob("*.log")):
+        _copy(path, max(0, _size(path) - CHUNK), run.log / path.name)
+
+
+def _write(path: Path, rows: Iterable[EffectRow | EntryRow]) -> None:
+    with path.open("wb") as out:
+        out.writelines(encode(row) + b"\n" for row in rows)
 
 
 def _last_effect(ledger: Path) -> int:

@@ -1,9 +1,11 @@
-"""Requests per CPU-second of the load generator, against an nginx that only says 200.
+"""What the load generators cost, against an nginx that only says 200.
 
     python -m loadtest.bench
 
-The CPU time is that of the whole Locust process, its start included. It needs one core for itself
-and one for nginx; other work on the machine makes the figures too low.
+Requests per CPU-second: the CPU time is that of the whole Locust process, its start included. The
+closed loops send as fast as they can; the open loop has a schedule that it can hardly keep to.
+How exactly it keeps to one is measured at half the rate that it reached. It all needs one core for
+itself and one for nginx; other work on the machine makes the figures worse.
 """
 
 import json
@@ -18,9 +20,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bulkhead.records import ClientRow, read_rows
+
 RUN_S = 8
 USERS = 50
-LOCUSTFILE = Path(__file__).with_name("locustfile.py")
+CLOSED = Path(__file__).with_name("locustfile.py")
+OPEN = Path(__file__).parents[1] / "openloop.py"
+OPEN_RATE = 80_000  # arrivals per second: about as many as it can send, or more
 NGINX = """\
 daemon off; worker_processes 1; pid {home}/nginx.pid; error_log {home}/error.log;
 events {{ worker_connections 1024; }}
@@ -28,38 +34,83 @@ http {{
     access_log off; keepalive_requests 1000000000;
     client_body_temp_path {home}; proxy_temp_path {home}; fastcgi_temp_path {home};
     uwsgi_temp_path {home}; scgi_temp_path {home};
-    server {{ listen 127.0.0.1:{port}; location / {{ return 200 "ok"; }} }}
+    add_header X-Request-ID $http_x_request_id;
+    add_header X-Instance bench;
+    add_header X-Boot 1;
+    server {{ listen 127.0.0.1:{port}; location / {{ return 200 "<html></html>"; }} }}
 }}
 """
 
 
 def main() -> None:
-    """Run the three cases one after another and print a line for each."""
+    """Run the cases one after another and print a line for each."""
     with tempfile.TemporaryDirectory() as home, nginx(Path(home)) as url:
-        rows = str(Path(home) / "client.jsonl")
-        for name, user, rows_file in (
-            ("FastHttpUser of Locust", "Stock", ""),
-            ("OnceUser without rows", "Once", ""),
-            ("OnceUser with all rows", "Once", rows),
-        ):
-            requests, cpu_s = measure(url, user, rows_file)
-            print(
-                f"{name:24} {requests:9,} requests {cpu_s:6.2f} CPU-s {requests / cpu_s:9,.0f} /s"
-            )
+        rows = Path(home) / "client.jsonl"
+        stock = say("FastHttpUser of Locust", *closed(url, "Stock", ""))
+        for name, rows_file in (("without rows", ""), ("with all rows", str(rows))):
+            say(f"OnceUser {name}", *closed(url, "Once", rows_file), stock)
+        say("open loop without rows", *open_loop(url, "", OPEN_RATE), stock)
+        rows.unlink()
+        sent, cpu_s = open_loop(url, str(rows), OPEN_RATE)
+        say("open loop with all rows", sent, cpu_s, stock)
+        rows.unlink()
+        half = round(sent / RUN_S / 2)
+        open_loop(url, str(rows), half)
+        print(f"open loop at {half:,} /s: {lateness(rows)}")
 
 
-def measure(url: str, user: str, rows_file: str) -> tuple[int, float]:
-    """The requests that one run made, and its CPU-seconds."""
+def say(name: str, requests: int, cpu_s: float, stock: float = 0) -> float:
+    """Print a line; the requests per CPU-second."""
+    each = requests / cpu_s
+    times = f"{each / stock:6.1f} x" if stock else ""
+    print(
+        f"{name:24} {requests:9,} requests {cpu_s:6.2f} CPU-s {each:9,.0f} /s {times}", flush=True
+    )
+    return each
+
+
+def closed(url: str, user: str, rows_file: str) -> tuple[int, float]:
+    """The requests that closed-loop users made, and the CPU-seconds."""
+    options = f"-u {USERS} -r {USERS} -t {RUN_S}s -s 5".split()
+    figures, cpu_s = locust(CLOSED, url, rows_file, {}, user, *options)
+    return sum(entry["num_requests"] for entry in figures), cpu_s
+
+
+def open_loop(url: str, rows_file: str, rate: float) -> tuple[int, float]:
+    """The requests that the open loop sent, all of them answered as expected; the CPU-seconds."""
+    asked = {
+        "BULKHEAD_RATE": str(rate),
+        "BULKHEAD_LOAD_S": str(RUN_S),
+        "BULKHEAD_CONNECTIONS": str(USERS),
+        "BULKHEAD_MIX": '{"page": 1}',
+    }
+    figures, cpu_s = locust(OPEN, url, rows_file, asked)
+    # What it had no connection for in time counts as failed, and costs it a row all the same.
+    return sum(entry["num_requests"] - entry["num_failures"] for entry in figures), cpu_s
+
+
+def locust(
+    locustfile: Path, url: str, rows_file: str, asked: dict[str, str], *arguments: str
+) -> tuple[list[dict[str, int]], float]:
+    """Locust's own figures of one run, and its CPU-seconds."""
     before = _cpu_s()
-    options = f"--headless --only-summary --json -u {USERS} -r {USERS} -t {RUN_S}s -s 5".split()
+    options = ["--headless", "--only-summary", "--json", "-H", url, *arguments]
     done = subprocess.run(
-        [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), user, "-H", url, *options],
-        env=os.environ | {"BULKHEAD_CLIENT_ROWS": rows_file},
+        [sys.executable, "-m", "locust", "-f", str(locustfile), *options],
+        env=os.environ | {"BULKHEAD_CLIENT_ROWS": rows_file} | asked,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         check=True,
     )
-    return sum(line["num_requests"] for line in json.loads(done.stdout)), _cpu_s() - before
+    return json.loads(done.stdout), _cpu_s() - before
+
+
+def lateness(path: Path) -> str:
+    """How long after their planned moments the requests were sent."""
+    late = sorted(row.sent - row.planned for row in read_rows(path, ClientRow) if row.sent)
+    quantiles = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
+    shown = [f"{name} {1000 * late[int(len(late) * at)]:.2f} ms" for name, at in quantiles.items()]
+    return f"sent late by {', '.join(shown)}"
 
 
 @contextmanager

@@ -13,6 +13,8 @@ Make = Callable[[MadeRun, str], None]
 # A worker of nginx is killed here, and its death is proved 10 ms later.
 KILLED = 110.0
 SKIPPED, INSTANCE_KILLED = 120.0, 122.0
+# nginx is told to reload here, and new workers serve 10 ms later.
+RELOADED = 130.0
 
 # nginx answered, and nobody executed the request.
 BY_NGINX: Row = {"instance": "proxy", "boot": "71"}
@@ -41,6 +43,7 @@ def landed(folder: Path, made: Iterable[Case]) -> dict[str, Row]:
     run.injection(1, "nginx_worker", "proxy", KILLED)
     run.injection(2, "nginx_worker", "proxy", SKIPPED, skipped="no such worker")
     run.injection(3, "kill", "api-1", INSTANCE_KILLED)
+    run.injection(4, "nginx_reload", "nginx", RELOADED)
     for one in made:
         one.make(run, one.name)
     return {row["id"]: row for row in ask(run.write(), "FROM requests")}

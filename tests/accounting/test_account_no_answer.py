@@ -8,6 +8,7 @@ from tests.accounting.landing import (
     INSTANCE_KILLED,
     KILLED,
     NOBODY,
+    RELOADED,
     SKIPPED,
     Case,
     Row,
@@ -131,6 +132,36 @@ CASES = [
         when_a_kill_was_skipped=lambda run, id: at_worker(run, id, SKIPPED - 1, SKIPPED + 0.005),
         when_an_instance_was_killed=lambda run, id: at_worker(
             run, id, INSTANCE_KILLED - 1, INSTANCE_KILLED + 0.005
+        ),
+    ),
+    *cases(
+        "failed",
+        "idle_closed",
+        sent_while_nginx_reloaded=lambda run, id: at_worker(
+            run, id, RELOADED + 0.005, RELOADED + 0.006, **NOBODY
+        ),
+        on_a_connection_of_a_late_worker=lambda run, id: at_worker(
+            run, id, RELOADED + 0.4, RELOADED + 0.401, "closed", **NOBODY
+        ),
+    ),
+    *cases(
+        "indeterminate",
+        "idle_closed",
+        a_write_sent_while_nginx_reloaded=lambda run, id: at_worker(
+            run, id, RELOADED + 0.005, RELOADED + 0.006, effect="create", **NOBODY
+        ),
+    ),
+    *cases(
+        "failed",
+        "unexplained",
+        sent_before_the_reload=lambda run, id: at_worker(
+            run, id, RELOADED - 0.1, RELOADED + 0.005, **NOBODY
+        ),
+        sent_after_the_reload=lambda run, id: at_worker(
+            run, id, RELOADED + 0.6, RELOADED + 0.601, **NOBODY
+        ),
+        executed_while_nginx_reloaded=lambda run, id: at_worker(
+            run, id, RELOADED + 0.005, RELOADED + 0.006
         ),
     ),
     *cases(

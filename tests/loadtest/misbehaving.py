@@ -1,4 +1,7 @@
-"""A TCP server that does to each request what the request's path says, and counts what it saw."""
+"""A TCP server that does to each request what the request's path says, and counts what it saw.
+
+With a `script` the path does not matter: the requests get the behaviours of the script in turn.
+"""
 
 import socket
 import struct
@@ -8,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Self
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -27,12 +31,14 @@ class Seen:
 class Misbehaving:
     """Use it as a context manager; `seen` grows while it serves."""
 
+    script: tuple[str, ...] = ()
     seen: list[Seen] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self._open: list[socket.socket] = []
         self._ended = threading.Event()
+        self._turns = count()
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
         return self
@@ -70,7 +76,9 @@ class Misbehaving:
         with suppress(OSError):
             for method, path, request_id in requests(sock):
                 self.seen.append(Seen(method, path, request_id, number))
-                BEHAVIOURS[path](sock, self._ended)
+                turn = next(self._turns)
+                name = self.script[turn % len(self.script)] if self.script else path
+                BEHAVIOURS[name](sock, self._ended)
 
 
 def requests(sock: socket.socket) -> Iterator[tuple[str, str, str]]:
@@ -120,6 +128,18 @@ def close_when_idle(sock: socket.socket, _ended: threading.Event) -> None:
     sock.shutdown(socket.SHUT_RDWR)
 
 
+def speak_when_idle(sock: socket.socket, _ended: threading.Event) -> None:
+    sock.sendall(OK)
+    time.sleep(0.02)
+    sock.sendall(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+
+
+def answer_in_pieces(sock: socket.socket, _ended: threading.Event) -> None:
+    for octet in OK:
+        sock.sendall(bytes([octet]))
+        time.sleep(0.002)
+
+
 def stay_silent(_sock: socket.socket, ended: threading.Event) -> None:
     ended.wait()
 
@@ -138,10 +158,17 @@ def trickle(sock: socket.socket, ended: threading.Event) -> None:
 BEHAVIOURS = {
     "/ok": answer(OK),
     "/ok-and-close": answer_and_close(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall of it"),
+    "/chunked": answer(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+    ),
+    "/pieces": answer_in_pieces,
+    "/head": answer(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"),
+    "/no-content": answer(b"HTTP/1.1 204 No Content\r\n\r\n"),
     "/interim": answer(b"HTTP/1.1 103 Early Hints\r\n\r\n" + OK),
     "/reset": reset,
     "/close": close,
     "/idle": close_when_idle,
+    "/idle-408": speak_when_idle,
     "/silent": stay_silent,
     "/late": answer_late,
     "/trickle": trickle,

@@ -3,13 +3,16 @@
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from bulkhead.records import ClientRow, read_rows
 
 LOCUSTFILE = "loadtest/locustfile.py"
 STEPS = "tests/loadtest/steps_locustfile.py"
+OPEN = "loadtest/openloop.py"
+OPEN_STEPS = "tests/loadtest/open_steps_locustfile.py"
 SLOW = "tests/loadtest/slow_locustfile.py"
 
 
@@ -42,3 +45,36 @@ def locust(
 
 def client_rows(path: Path) -> list[ClientRow]:
     return list(read_rows(path, ClientRow))
+
+
+@contextmanager
+def started(
+    locustfile: str, *arguments: str, env: Mapping[str, str]
+) -> Iterator[subprocess.Popen[str]]:
+    """It runs, and is killed in the end if it still does: then something went wrong before."""
+    with subprocess.Popen(
+        command(locustfile, *arguments),
+        env=env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def open_environment(url: str, rows: Path, **settings: object) -> dict[str, str]:
+    """The environment of an open loop, `settings` without their common prefix."""
+    asked = {f"BULKHEAD_{name}": str(value) for name, value in settings.items()}
+    return environment(rows, {"BULKHEAD_PROXY_URL": url, "BULKHEAD_ARRIVALS": "constant"} | asked)
+
+
+def open_loop(url: str, folder: Path, **settings: object) -> list[ClientRow]:
+    """The rows of an open loop that ran to its end, which was a good one."""
+    rows_file = folder / "client.jsonl"
+    env = open_environment(url, rows_file, **settings)
+    done = locust(OPEN, rows=rows_file, env={k: v for k, v in env.items() if k[:8] == "BULKHEAD"})
+    assert done.returncode == 0, done.stderr
+    return client_rows(rows_file)

@@ -45,6 +45,7 @@ def serving(*faults: str) -> Iterator[Stub]:
 
 class Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 1024  # an open loop that catches up opens many connections at once
     stub: Stub
 
 
@@ -66,6 +67,9 @@ class Handler(BaseHTTPRequestHandler):
             self.answer({"instance": "api-9" if "instance" in stub.faults else "api-1"})
         elif path == "/api/v1/work":
             self.answer(b"x" * int(query["bytes"][0]))
+        elif path == "/api/v1/fanout":
+            failed = 1 if "calls" in stub.faults else 0
+            self.answer({"n": int(query["n"][0]), "answers": [], "failed": failed})
         elif path == "/session":
             visits = 1 if "session" in stub.faults else self.visits() + 1
             self.answer({"visits": visits}, cookie=f"visits={visits}; HttpOnly; Path=/")
@@ -85,7 +89,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "GET":
             stub.keys.append(self.headers["Idempotency-Key"])
         if self.command == "GET" and not entry_id:
-            return self.answer({"entries": list(stub.entries.values())[:20], "next_cursor": None})
+            page = {"entries": list(stub.entries.values())[:20], "next_cursor": None}
+            return self.answer(b"entries:" if "text" in stub.faults else page)
         if self.command == "POST":
             entry_id = uuid.uuid4().hex
             stub.entries[entry_id] = {"id": entry_id, "memo": "", "version": 1, **body}
@@ -99,7 +104,10 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return None
         location = f"/api/v1/entries/{entry_id}" if self.command == "POST" else ""
-        return self.answer(stub.entries[entry_id], 201 if location else 200, location=location)
+        entry = stub.entries[entry_id]
+        if "other" in stub.faults and not location:
+            entry = entry | {"id": "another"}
+        return self.answer(entry, 201 if location else 200, location=location)
 
     def answer(
         self,
@@ -110,8 +118,10 @@ class Handler(BaseHTTPRequestHandler):
     ) -> None:
         body = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(status)
-        self.send_header("X-Instance", "api-1")
+        if "nobody" not in self.server.stub.faults:
+            self.send_header("X-Instance", "api-1")
         self.send_header("X-Boot", "7.42")
+        self.send_header("X-Request-ID", self.headers["X-Request-ID"])
         if status != 204:
             self.send_header("Content-Length", str(len(body)))
         if cookie:

@@ -35,7 +35,7 @@ def test_a_test_is_started_watched_and_stopped_in_the_web_ui(tmp_path: Path) -> 
             form = {"user_count": 2, "spawn_rate": 2, "host": stub.url, "user_classes": "Reader"}
             assert json.loads(fetch(ui, "/swarm", form))["success"]
             wait_until("ten requests", lambda: len(stub.ids) >= 10)
-            fetch(ui, "/stop")
+            assert json.loads(fetch(ui, "/stop", {}))["success"]
             figures = json.loads(fetch(ui, "/stats/requests"))
             process.send_signal(signal.SIGTERM)
             _, log = process.communicate(timeout=15)
@@ -48,11 +48,11 @@ def test_a_test_is_started_watched_and_stopped_in_the_web_ui(tmp_path: Path) -> 
 
 
 def fetch(url: str, target: str = "/", form: dict[str, object] | None = None) -> str:
-    """The body; "" while no one listens yet."""
-    body = urlencode(form).encode() if form else None
+    """The body, of a POST when there is a form; "" while no one listens yet."""
+    method, body = ("GET", None) if form is None else ("POST", urlencode(form).encode())
     headers = {"Content-Type": "application/x-www-form-urlencoded"} if form else {}
     try:
-        answer = request(url, "POST" if form else "GET", target, body, headers)
+        answer = request(url, method, target, body, headers)
     except ConnectionRefusedError:
         return ""
     return answer.body.decode()

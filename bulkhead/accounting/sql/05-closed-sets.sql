@@ -24,6 +24,7 @@ INSERT INTO causes VALUES
     ('wrong_answer', 'a whole answer with a good status, but not the expected content'),
     ('client_timeout', 'the client gave up first'),
     ('proxy_worker_died', 'the nginx worker that had the request was killed'),
+    ('idle_closed', 'nginx reloaded and closed the idle connection on which it was just being sent'),
     ('proxy_refused', 'nginx refused the connection'),
     ('truncated', 'the answer had begun and was cut off'),
     ('not_sent', 'the load generator had no free connection in time'),

@@ -53,6 +53,17 @@ JOIN injections AS i
 WHERE i.fault = 'nginx_worker' AND NOT i.skipped
     AND r.status = 0 AND r.error IN ('reset', 'closed') AND r.proxy_rows = 0;
 
+-- Requests that were sent while nginx reloaded and that nobody got: an old worker closes its idle
+-- connections, and HTTP/1.1 has no way to announce that. It does so within the reload, and the
+-- client notices at once; half a second is for old workers that are late.
+CREATE TEMP TABLE missed AS
+SELECT DISTINCT r.seq
+FROM requests AS r
+JOIN injections AS i
+    ON r.sent BETWEEN i.began AND coalesce(i.held, i.began) + 0.5
+WHERE i.fault = 'nginx_reload' AND NOT i.skipped
+    AND r.status = 0 AND r.error IN ('reset', 'closed') AND r.proxy_rows = 0 AND r.executions = 0;
+
 -- Errors that nginx never logged and that an instance says it answered.
 CREATE TEMP TABLE unlogged AS
 SELECT r.seq, bool_or(x.fault = 'errors') AS injected
@@ -76,6 +87,7 @@ SELECT r.seq,
         END
         WHEN r.status = 0 THEN CASE
             WHEN o.seq IS NOT NULL THEN 'proxy_worker_died'
+            WHEN m.seq IS NOT NULL THEN 'idle_closed'
             WHEN r.error IN ('reset', 'closed', 'other')
                 AND own.began_answer AND own.last_status = own.status
             THEN 'truncated'
@@ -110,6 +122,7 @@ FROM requests AS r
 LEFT JOIN own_trails AS own ON own.root = r.id
 LEFT JOIN sub_trails AS sub ON sub.root = r.id
 LEFT JOIN orphans AS o USING (seq)
+LEFT JOIN missed AS m USING (seq)
 LEFT JOIN unlogged AS u USING (seq)
 WHERE r.outcome <> 'answered';
 

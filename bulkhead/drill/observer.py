@@ -1,0 +1,77 @@
+"""Watches every instance from outside, and writes down when it is up, dead or stopped.
+
+It never asks supervisord anything: every call wakes it up, and a death would be noticed sooner than
+by itself. A living process is watched through the kernel alone, at no cost to it; only the port of
+a dead one is connected to, until somebody accepts there again.
+"""
+
+import threading
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Literal, Self
+
+from bulkhead.clock import now
+from bulkhead.control import process
+from bulkhead.drill.events import Events
+from bulkhead.faults.base import Site
+from bulkhead.topology.model import Instance
+
+EVERY_S = 0.01
+
+State = Literal["up", "dead", "stopped"]
+
+
+class Observer:
+    """A thread for the time of a context; `states` is what it sees now."""
+
+    def __init__(self, site: Site, events: Events) -> None:
+        self._site = site
+        self._events = events
+        self._instances = site.topology.instances()
+        self._processes: dict[str, process.Process] = {}
+        self._states: dict[str, State] = {}
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="observer", daemon=True)
+
+    @property
+    def states(self) -> Mapping[str, State]:
+        """The last known state of every instance."""
+        return dict(self._states)
+
+    def __enter__(self) -> Self:
+        for one in self._instances:
+            self._look(one)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(EVERY_S):
+            for one in self._instances:
+                self._look(one)
+
+    def _look(self, instance: Instance) -> None:
+        state = self._state(instance)
+        if self._states.get(instance.name) != state:
+            self._states[instance.name] = state
+            self._events.note("state", target=instance.name, detail=state, at=now())
+
+    def _state(self, instance: Instance) -> State:
+        known = self._processes.get(instance.name)
+        found = process.stat(known.pid) if known else None
+        if known and found and found.start_ticks == known.start_ticks:
+            return "stopped" if found.state == "T" else "up"
+        # Dead, or not seen yet: up only when a process of this name accepts connections.
+        again = self._site.find(instance)
+        if again and self._site.accepts(instance):
+            self._processes[instance.name] = again
+            return "up"
+        return "dead"

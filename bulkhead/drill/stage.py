@@ -1,0 +1,119 @@
+"""The stack that a drill runs on: one of its own, fresh and gone afterwards, or the one that is up.
+
+A drill's own stack lives in the folder `drill` of the home folder, on free ports, with an empty
+ledger. Whatever an interrupted drill left there is stopped and removed first.
+"""
+
+import copy
+import fcntl
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from bulkhead.control import record, stack
+from bulkhead.control.ports import listeners
+from bulkhead.control.start import Say
+from bulkhead.drill.spec import Drill
+from bulkhead.errors import ConfigError, StateError
+from bulkhead.faults.base import Site
+from bulkhead.render.paths import Home
+from bulkhead.topology.load import assign, home_of, load, resolve
+from bulkhead.topology.model import Topology
+
+# Below the range from which the kernel takes ports for outgoing connections (32768).
+FIRST_PORT, LAST_PORT = 18_000, 19_900
+MOST_INSTANCES = 64  # of one service, by topology/model.py
+
+
+@contextmanager
+def own(path: Path, drill: Drill, assignments: Sequence[str], say: Say) -> Iterator[Site]:
+    """Start a stack from the topology in `path`, with the drill's settings and then the user's.
+
+    Raises:
+        StateError: another drill is running in this home folder.
+        ConfigError, StartError: as `bulkhead up`.
+    """
+    home = home_of(path, assignments) / "drill"
+    with _alone(home):
+        _clear(home, say)
+        place = [f'stack.home="{home}"', "stack.name=drill"]
+        settings = [*_free_ports(), *drill.file.settings, *assignments, *place]
+        topology = _require_rows(load(path, settings))
+        stack.up(topology, lambda _line: None)
+        try:
+            yield _site(topology)
+        finally:
+            stack.down(Home(home), lambda _line: None)
+
+
+@contextmanager
+def here(home: Home, drill: Drill) -> Iterator[Site]:
+    """Use the stack that is up, as it is.
+
+    Raises:
+        StateError: it is not up.
+        ConfigError: it runs with other settings than the drill is about.
+    """
+    running = record.require(home)
+    topology = _require_rows(running.resolved())
+    wanted = copy.deepcopy(running.topology)
+    for assignment in drill.file.settings:
+        assign(wanted, assignment)
+    if resolve(wanted, Path(running.source)).file != topology.file:
+        raise ConfigError(
+            f"{drill.path.name}: needs {' '.join(drill.file.settings)}, which is not in force in "
+            "the stack that is up: leave --here away, and the drill starts a stack of its own"
+        )
+    yield _site(topology)
+
+
+def _site(topology: Topology) -> Site:
+    home = Home(topology.home)
+    return Site(home, topology, record.require(home))
+
+
+def _require_rows(topology: Topology) -> Topology:
+    if not topology.file.stack.rows:
+        raise ConfigError(
+            f"{topology.source}: stack.rows = false: a drill accounts for every request by the "
+            "stack's rows; set it to true"
+        )
+    return topology
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """One drill at a time may have a stack of its own in a home folder."""
+    home.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with home.with_suffix(".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StateError(
+                f"another drill is running in {home}: wait for it to end, or give this one a home "
+                "of its own with --set stack.home=FOLDER"
+            ) from None
+        yield
+
+
+def _clear(home: Path, say: Say) -> None:
+    found = record.read(Home(home))
+    if found and found.members():
+        say("an interrupted drill has left its stack behind; stopping it")
+        stack.down(Home(home), say)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def _free_ports() -> list[str]:
+    """Assignments that put the proxy and every service on ports that nobody listens on."""
+    taken = {one.port for one in listeners()}
+    block = 1 + 2 * MOST_INSTANCES
+    for first in range(FIRST_PORT, LAST_PORT - block, block):
+        if not taken & set(range(first, first + block)):
+            return [
+                f"proxy.listen=127.0.0.1:{first}",
+                f"services.api.port={first + 1}",
+                f"services.web.port={first + 1 + MOST_INSTANCES}",
+            ]
+    raise StateError(f"no block of {block} free ports is left from {FIRST_PORT} to {LAST_PORT}")

@@ -1,0 +1,86 @@
+"""drill, drills: load and faults against a real stack, ending in a verdict."""
+
+import argparse
+import functools
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bulkhead.errors import UsageError
+from bulkhead.verbs import common
+
+if TYPE_CHECKING:
+    from bulkhead.control.start import Say
+    from bulkhead.drill.run import Run, Stage
+    from bulkhead.drill.spec import Drill
+
+FOLDER = Path("drills")
+DEFAULT = "kill-storm"
+MOST_RUNS = 100
+
+
+def add(verb: common.Add) -> None:
+    """Add these verbs to the command."""
+    drill = verb("drill", _drill, "load the stack, break it, and judge what became of each request")
+    drill.add_argument("name", nargs="?", type=Path, default=Path(DEFAULT), metavar="DRILL")
+    drill.add_argument("--seed", type=int, default=1, help="of arrivals and targets (default 1)")
+    drill.add_argument(
+        "--repeat", type=int, default=1, metavar="N", help="run it N times, each with the next seed"
+    )
+    drill.add_argument(
+        "--here", action="store_true", help="on the stack that is up, not on one of its own"
+    )
+    drill.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML, for a CI")
+    drill.add_argument("--json", action="store_true", help="print the verdicts for programs")
+    drills = verb("drills", _drills, "every drill with a line about it")
+    drills.add_argument("--json", action="store_true", help="for programs")
+
+
+def _drill(arguments: argparse.Namespace) -> int:
+    from bulkhead.drill import run, spec
+    from bulkhead.judge.verdict import worst
+    from bulkhead.report.junit import junit
+    from bulkhead.verbs.runs import show
+
+    if not 1 <= arguments.repeat <= MOST_RUNS:
+        raise UsageError(f"drill: --repeat {arguments.repeat}: must be 1 to {MOST_RUNS}")
+    path = spec.find(arguments.name, arguments.topology.parent / FOLDER)
+    drill = spec.load(path, common.drill_assignments(arguments))
+    say = common.say_aside if arguments.json else common.say
+    stage = _stage(arguments, drill, say)
+    runs = common.home(arguments).runs
+    done: list[Run] = []
+    for seed in range(arguments.seed, arguments.seed + arguments.repeat):
+        done.append(run.run(stage, drill, seed, runs, say))
+        if not arguments.json:
+            print()
+            show(done[-1].folder, done[-1].verdict)
+    if arguments.junit:
+        suites = [(one.folder.path.name, one.verdict, one.seconds) for one in done]
+        arguments.junit.write_text(junit(suites))
+    if arguments.json:
+        print(json.dumps([one.as_dict() for one in done], indent=2))
+    return worst([one.verdict for one in done])
+
+
+def _stage(arguments: argparse.Namespace, drill: "Drill", say: "Say") -> "Stage":
+    from bulkhead.drill import stage
+
+    about_stack = common.assignments(arguments)
+    if not arguments.here:
+        return functools.partial(stage.own, arguments.topology, drill, about_stack, say)
+    return functools.partial(stage.here, common.home(arguments), drill)
+
+
+def _drills(arguments: argparse.Namespace) -> int:
+    from bulkhead.drill import spec
+
+    folder = arguments.topology.parent / FOLDER
+    found = [spec.load(path) for path in sorted(folder.glob("*.toml"))]
+    if arguments.json:
+        print(json.dumps([one.as_dict(seed=1) for one in found], indent=2))
+        return 0
+    width = max((len(one.name) for one in found), default=0)
+    for one in found:
+        print(f"{one.name:{width}}  {one.file.predicts:7}  {one.file.title}")
+    return 0

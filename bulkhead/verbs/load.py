@@ -1,0 +1,48 @@
+"""load: Locust against the stack, closed-loop, as its users know it."""
+
+import argparse
+import json
+
+from bulkhead.errors import UsageError
+from bulkhead.verbs import common
+
+FAILED = 1  # exit code when requests failed
+
+
+def add(verb: common.Add) -> None:
+    """Add this verb to the command."""
+    load = verb("load", _load, "run Locust against the stack and say what came of it")
+    load.add_argument("--users", type=int, default=20, help="concurrent users (default 20)")
+    load.add_argument("--time", type=float, default=30, metavar="S", help="seconds (default 30)")
+    load.add_argument(
+        "--shape", choices=("steady", "ramp", "spike"), default="steady", help="default: steady"
+    )
+    load.add_argument(
+        "--pace", type=float, default=1.0, help="multiplies every think time; 0 is no pause"
+    )
+    load.add_argument("--ui", action="store_true", help="open Locust's own web UI instead")
+    load.add_argument("--ui-port", type=int, default=8089, help="where (default 8089)")
+    load.add_argument("--json", action="store_true", help="print the summary for programs")
+
+
+def _load(arguments: argparse.Namespace) -> int:
+    from bulkhead.drill import load
+    from bulkhead.drill.locust import Load
+
+    if arguments.users < 1 or arguments.time <= 0 or arguments.pace < 0:
+        raise UsageError(
+            f"load: --users {arguments.users} --time {arguments.time:g} --pace {arguments.pace:g}: "
+            "users and time must be above 0, pace must not be below"
+        )
+    wanted = Load(
+        arguments.users,
+        arguments.time,
+        arguments.shape,
+        arguments.pace,
+        arguments.ui_port if arguments.ui else None,
+    )
+    say = common.say_aside if arguments.json else common.say
+    asked = bool(common.assignments(arguments))
+    result = load.run(common.topology(arguments), asked, wanted, say, common.colour())
+    print(json.dumps(result.figures, indent=2) if arguments.json else "\n" + result.text)
+    return FAILED if result.failed else 0

@@ -1,0 +1,54 @@
+"""The plan of one open-loop load: which requests, when, on how many connections, until when."""
+
+import math
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from loadtest import mix
+from loadtest.arrivals import schedule
+from loadtest.exchange import Address
+from loadtest.mix import Kind
+from loadtest.open_settings import OpenSettings, loopback
+from loadtest.stencil import Stencil
+from loadtest.stock import Stock
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """`kinds` are to be sent at `moments`, which are seconds from the start, until `end_s`."""
+
+    story: str
+    moments: Iterator[float]
+    kinds: Iterator[Kind]
+    stencils: dict[str, Stencil]
+    stock: Stock
+    address: Address
+    end_s: float
+    timeout_s: float
+    connections: int
+
+
+def planned(asked: OpenSettings, base_url: str) -> Plan:
+    """What is asked for, against the stack at `base_url`.
+
+    Raises:
+        ValueError: the stack is not on this machine; the message says what the URL must be.
+    """
+    family, _, _, _, address = socket.getaddrinfo(*loopback(base_url), type=socket.SOCK_STREAM)[0]
+    host = urlsplit(base_url).netloc
+    until = "until stopped" if math.isinf(asked.load_s) else f"for {asked.load_s:g} s"
+    first = mix.seeds(asked.mix, asked.rate)
+    return Plan(
+        story=f"{asked.rate:g} arrivals per second ({asked.arrivals}, seed {asked.seed}) {until}, "
+        f"against {base_url}",
+        moments=schedule(asked.arrivals, asked.rate, asked.seed),
+        kinds=mix.sequence(asked.mix, asked.seed, first),
+        stencils={name: Stencil(kind, host) for name, kind in mix.KINDS.items()},
+        stock=Stock(first, asked.seed),
+        address=(family, address),
+        end_s=asked.load_s,
+        timeout_s=asked.request_timeout_s,
+        connections=asked.connections,
+    )

@@ -1,0 +1,196 @@
+"""Drills over real stacks, by the real command: good ones pass, and broken parts are found out."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.stack import ROOT, Stack, new_stack
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.live
+
+# Short, and slow enough for a busy machine; the bounds are the default ones: nothing may fail.
+SHORT = """
+# A drill for a test.
+title = "a drill for a test"
+predicts = "PASS"
+[load]
+rate = 120
+[phases]
+warmup_s = 1
+baseline_s = 3
+faults_s = {faults_s}
+recovery_s = 2
+[expect]
+min_requests = 300
+late_p99_ms = 1000
+"""
+FAULT = """
+[[faults]]
+fault = "{fault}"
+target = "{target}"
+"""
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    """A home and ports for a drill's own stack."""
+    with new_stack(tmp_path / "home") as stack:
+        yield stack
+
+
+def drill_file(folder: Path, fault: str = "", target: str = "", more: str = "") -> Path:
+    path = folder / "short.toml"
+    faults = FAULT.format(fault=fault, target=target) if fault else ""
+    path.write_text(SHORT.format(faults_s=4 if fault else 0) + faults + more)
+    return path
+
+
+def run(stack: Stack, *words: str, code: int) -> dict[str, Any]:
+    """Run a drill; its verdict, and every check by its name."""
+    done = stack.bulkhead("drill", "--json", *words, check=False)
+    assert done.returncode == code, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+    (verdict,) = json.loads(done.stdout)
+    verdict["checks"] = {one["name"]: one for one in verdict["checks"]}
+    assert {0: "PASS", 1: "FAIL", 2: "INVALID"}[code] == verdict["verdict"]
+    return verdict  # type: ignore[no-any-return]
+
+
+def broken(verdict: dict[str, Any]) -> set[str]:
+    return {name for name, one in verdict["checks"].items() if one["verdict"] == "FAIL"}
+
+
+def test_a_kill_is_survived_and_the_run_can_be_judged_elsewhere(
+    stack: Stack, tmp_path: Path
+) -> None:
+    kill = drill_file(tmp_path, "kill", "any api", "params = { freeze_s = 0.3 }\n")
+    junit = tmp_path / "junit.xml"
+    verdict = run(stack, str(kill), "--junit", str(junit), code=0)
+    assert verdict["figures"]["held"] == 1
+    assert verdict["figures"]["moved_on"] > 0
+    assert "<testsuite " in junit.read_text()
+    assert not (stack.home.path / "drill" / "run" / "stack.json").exists(), "its stack is still up"
+
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(verdict["run"], elsewhere)
+    (elsewhere / "account.duckdb").unlink()
+    (elsewhere / "verdict.json").unlink()
+    again = stack.bulkhead("judge", str(elsewhere), "--json")
+    assert json.loads(again.stdout)["figures"] == verdict["figures"]
+
+    lines = len((elsewhere / "client.jsonl").read_text().splitlines())
+    counted = stack.bulkhead("sql", str(elsewhere), "select count(*) n from requests", "--json")
+    assert json.loads(counted.stdout) == {"n": lines}
+    assert json.loads(counted.stdout) == {"n": verdict["figures"]["requests"]}
+    assert "p99_faults_ms" in stack.bulkhead("compare", verdict["run"], str(elsewhere)).stdout
+    page = Path(stack.bulkhead("report", str(elsewhere)).stdout.strip())
+    assert "a drill for a test" in page.read_text()
+    moved = "select id from requests where moved_on limit 1"
+    found = json.loads(stack.bulkhead("sql", str(elsewhere), moved, "--json").stdout)
+    story = stack.bulkhead("report", str(elsewhere), "--request", found["id"]).stdout
+    assert found["id"] in story
+
+
+def test_a_service_that_acknowledges_before_it_commits_is_found_out(
+    stack: Stack, tmp_path: Path
+) -> None:
+    kill = drill_file(tmp_path, "kill", "all api", "every_s = 3\ntimes = 2\n")
+    early = "services.api.app=tests.support.acks_early"
+    verdict = run(stack, str(kill), "--set", early, code=1)
+    assert "nothing_lost" in broken(verdict)
+    assert verdict["figures"]["lost"] > 0
+
+
+def test_a_service_that_ignores_the_key_is_found_out(stack: Stack, tmp_path: Path) -> None:
+    # What the hung instance has in hand is done elsewhere, and then once more when it goes on.
+    hang = drill_file(tmp_path, "hang", "any api", "hold_s = 2.5\n")
+    settings = ("services.api.app=tests.support.ignores_keys", "services.api.timeout_s=1")
+    words = [word for one in settings for word in ("--set", one)]
+    verdict = run(stack, str(hang), *words, code=1)
+    assert "nothing_doubled" in broken(verdict)
+    assert verdict["figures"]["doubled"] > 0
+
+
+def test_the_same_hang_doubles_nothing_in_the_real_service(stack: Stack, tmp_path: Path) -> None:
+    """The proof that the test above shows the service's fault and not the drill's."""
+    hang = drill_file(tmp_path, "hang", "any api", "hold_s = 2.5\n")
+    verdict = run(stack, str(hang), "--set", "services.api.timeout_s=1", code=0)
+    assert verdict["figures"]["doubled"] == 0
+
+
+def test_a_client_that_sends_again_is_found_out(stack: Stack, tmp_path: Path) -> None:
+    steady = drill_file(tmp_path)
+    again = 'drill.load.locustfile="tests/support/resending.py"'
+    verdict = run(stack, str(steady), "--set", again, code=1)
+    assert "sent_once" in broken(verdict)
+    assert verdict["figures"]["resent"] > 0
+
+
+def test_a_run_too_small_to_mean_anything_is_invalid(stack: Stack, tmp_path: Path) -> None:
+    steady = drill_file(tmp_path)
+    verdict = run(stack, str(steady), "--set", "drill.expect.min_requests=100000", code=2)
+    assert verdict["checks"]["load_sufficient"]["verdict"] == "INVALID"
+
+
+def test_here_uses_the_stack_that_is_up_and_leaves_it_up(stack: Stack, tmp_path: Path) -> None:
+    stack.bulkhead("up")
+    before = {name: one["pid"] for name, one in stack.status().items()}
+    run(stack, str(drill_file(tmp_path)), "--here", code=0)
+    assert {name: one["pid"] for name, one in stack.status().items()} == before
+    needs = stack.bulkhead("drill", "nginx-defaults", "--here", check=False)
+    assert needs.returncode == 3
+    assert "which is not in force" in needs.stderr
+
+
+def test_ctrl_c_undoes_the_fault_and_stops_everything(stack: Stack, tmp_path: Path) -> None:
+    hang = drill_file(tmp_path, "hang", "all api", "hold_s = 3600\n")
+    child = subprocess.Popen(
+        [sys.executable, "-m", "bulkhead.cli", "drill", str(hang)],
+        cwd=ROOT,
+        env={**os.environ, "BULKHEAD_SET": " ".join(stack.settings)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+    def events(kind: str) -> list[str]:
+        found = [path.read_text() for path in stack.home.runs.glob("*/events.jsonl")]
+        return [line for text in found for line in text.splitlines() if f'"{kind}"' in line]
+
+    wait_until("the fault is held", lambda: events("held") or child.poll() is not None, 40)
+    child.send_signal(signal.SIGINT)
+    out, said = child.communicate(timeout=60)
+    assert child.returncode == 130, out + said
+    assert "ended by SIGINT" in said
+    assert events("healed"), out + said
+    assert not (stack.home.path / "drill" / "run" / "stack.json").exists(), "its stack is still up"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["drill", "kill-won"], 2, "drill kill-won: no such drill; did you mean kill-one?"),
+        (["drill", "steady", "--repeat", "0"], 2, "drill: --repeat 0: must be 1 to 100"),
+        (["drill", "steady", "--here"], 5, "is not up: run `make up`"),
+        (["drill", "steady", "--set", "drill.load.rate=-1"], 3, "load.rate = -1: must be greater"),
+        (["drill", "steady", "--set", "stack.rows=false"], 3, "stack.rows = false: a drill"),
+        (["judge", "nowhere"], 2, "nowhere: is not the run folder of a drill"),
+        (["sql", "nowhere", "select 1"], 2, "nowhere: is not the run folder of a drill"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)  # fmt: skip
+def test_a_wrong_command_gets_one_clear_line(
+    stack: Stack, words: list[str], code: int, said: str
+) -> None:
+    done = stack.bulkhead(*words, check=False)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1

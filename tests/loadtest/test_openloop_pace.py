@@ -1,0 +1,139 @@
+"""The open loop keeps to its schedule whatever the server does, and leaves no arrival out."""
+
+import select
+import signal
+import time
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from bulkhead.records import ClientRow
+from loadtest.alarm import Alarm
+from tests.loadtest import running
+from tests.loadtest.misbehaving import Misbehaving
+from tests.loadtest.stub import serving
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.live
+
+LIST = '{"list": 1}'
+
+
+def offsets(rows: list[ClientRow]) -> list[float]:
+    return [row.planned - rows[0].planned for row in sorted(rows, key=number)]
+
+
+def number(row: ClientRow) -> int:
+    return int(row.id.partition("-")[2])
+
+
+def test_requests_go_out_when_planned_though_no_answer_comes(tmp_path: Path) -> None:
+    with Misbehaving(("/silent",)) as server:
+        rows = running.open_loop(
+            server.url, tmp_path, RATE=20, LOAD_S=1, MIX=LIST, REQUEST_TIMEOUT_S=3
+        )
+    assert [(row.error, row.status) for row in rows] == [("timeout", 0)] * 20
+    assert offsets(rows) == pytest.approx([n / 20 for n in range(20)])
+    assert max(row.sent for row in rows) < min(row.done for row in rows), "all in flight at once"
+    assert all(row.done - row.sent >= 3 for row in rows), "each had its time"
+
+
+def test_an_arrival_waits_for_a_connection_and_its_latency_counts_from_its_planned_moment(
+    tmp_path: Path,
+) -> None:
+    """Answers take 0.7 s and there is one connection: the second arrival waits for the first."""
+    with Misbehaving(("/late",)) as server:
+        rows = running.open_loop(server.url, tmp_path, RATE=20, LOAD_S=0.1, MIX=LIST, CONNECTIONS=1)
+    first, second = rows
+    assert first.done <= second.sent
+    assert second.planned < first.done
+    assert second.planned - first.planned == pytest.approx(0.05)
+    assert second.done - second.planned > 1.3
+    assert {request.connection for request in server.seen} == {1}
+
+
+def test_what_finds_no_connection_within_a_second_is_never_sent_and_has_its_row(
+    tmp_path: Path,
+) -> None:
+    with Misbehaving(("/silent",)) as server:
+        rows = running.open_loop(
+            server.url,
+            tmp_path,
+            RATE=50,
+            LOAD_S=2,
+            CONNECTIONS=3,
+            REQUEST_TIMEOUT_S=10,
+            MIX='{"list": 1, "get": 1, "post": 1, "delete": 1}',
+        )
+    assert len(rows) == 100
+    unsent = [row for row in rows if row.error == "unsent"]
+    assert len(unsent) == 97
+    assert {(row.sent, row.status, row.wrong, row.entry) for row in unsent} == {(0, 0, "", "")}
+    assert all(row.done - row.planned >= 1 for row in unsent)
+    assert {row.target for row in unsent} == {
+        "/api/v1/entries?limit=20",
+        "/api/v1/entries/{id}",
+        "/api/v1/entries",
+    }
+    assert server.counts() == Counter(row.id for row in rows if row.sent)
+
+
+def test_after_a_pause_of_its_own_it_sends_all_that_became_due_meanwhile(tmp_path: Path) -> None:
+    """The generator itself is stopped for a second, as a busy machine might stop it."""
+    rows_file = tmp_path / "client.jsonl"
+    with serving() as stub:
+        env = running.open_environment(stub.url, rows_file, RATE=100, LOAD_S=3, MIX=LIST)
+        with running.started(running.OPEN, "--headless", "--only-summary", env=env) as process:
+            wait_until("requests", lambda: len(stub.ids) > 20)
+            process.send_signal(signal.SIGSTOP)
+            until = time.monotonic() + 1.2
+            wait_until("more than a second", lambda: time.monotonic() > until)
+            process.send_signal(signal.SIGCONT)
+            _, log = process.communicate(timeout=30)
+    assert process.returncode == 0, log
+    rows = running.client_rows(rows_file)
+    assert Counter(stub.ids) == Counter(row.id for row in rows)
+    assert offsets(rows) == pytest.approx([n / 100 for n in range(300)])
+    assert {row.error for row in rows} == {""}
+    assert max(row.sent - row.planned for row in rows) > 1
+    by_number = sorted(rows, key=number)
+    assert all(one.sent <= other.sent for one, other in pairwise(by_number)), "in their order"
+
+
+def test_the_same_seed_makes_the_same_load(tmp_path: Path) -> None:
+    def load(seed: int) -> tuple[list[str], list[float], str]:
+        folder = tmp_path / f"{seed} {len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        with serving() as stub:
+            rows = running.open_loop(
+                stub.url,
+                folder,
+                RATE=100,
+                LOAD_S=1,
+                SEED=seed,
+                ARRIVALS="poisson",
+                MIX='{"list": 2, "post": 1, "post_keyed": 1, "page": 1, "fanout": 1}',
+            )
+        assert [row for row in rows if row.status >= 400 or row.error or row.wrong] == []
+        names = [f"{row.name} {bool(row.key)}" for row in sorted(rows, key=number)]
+        return names, offsets(rows), rows[0].id.partition("-")[0]
+
+    first, again, other = load(3), load(3), load(4)
+    assert first[0] == again[0] != other[0]
+    assert first[1] == pytest.approx(again[1])
+    assert first[2] != again[2], "ids, and so keys, are never used twice"
+
+
+@pytest.mark.parametrize("ahead_s", [0.05, -1])
+def test_an_alarm_rings_at_its_moment_and_not_before(ahead_s: float) -> None:
+    alarm, waiting = Alarm(), select.poll()
+    waiting.register(alarm.fd, select.POLLIN)
+    moment = time.monotonic() + ahead_s
+    alarm.set(moment)
+    assert waiting.poll(10_000)
+    assert time.monotonic() >= moment
+    alarm.clear()
+    assert not waiting.poll(0)
+    alarm.close()

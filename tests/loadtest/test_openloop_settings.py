@@ -1,0 +1,104 @@
+"""What the environment may ask of the open loop."""
+
+import math
+import re
+
+import pytest
+
+from loadtest.mix import KINDS
+from loadtest.open_settings import OpenSettings, loopback, read
+from tests.loadtest import running
+
+MIX = f"a JSON object of weights, not all 0, for any of {', '.join(KINDS)}"
+HOST = "http://HOST or http://HOST:PORT, and HOST an address of this machine's loopback"
+
+
+def test_defaults() -> None:
+    settings = read({})
+    assert settings == read({"BULKHEAD_RATE": "", "BULKHEAD_MIX": ""})
+    assert (settings.proxy_url, settings.rows) == ("http://127.0.0.1:8080", "")
+    assert (settings.rate, settings.arrivals, settings.seed) == (100.0, "poisson", 1)
+    assert (settings.request_timeout_s, settings.connections) == (12.0, 500)
+    assert settings.load_s == math.inf
+    assert settings.mix.keys() == KINDS.keys()
+
+
+def test_all_can_be_chosen() -> None:
+    environment = {
+        "BULKHEAD_PROXY_URL": "http://127.0.0.1:28080",
+        "BULKHEAD_CLIENT_ROWS": "client.jsonl",
+        "BULKHEAD_RATE": "400",
+        "BULKHEAD_ARRIVALS": "constant",
+        "BULKHEAD_MIX": '{"get": 3, "put": 0.5, "page": 0}',
+        "BULKHEAD_SEED": "7",
+        "BULKHEAD_REQUEST_TIMEOUT_S": "2.5",
+        "BULKHEAD_CONNECTIONS": "50",
+        "BULKHEAD_LOAD_S": "33",
+    }
+    assert read(environment) == OpenSettings(
+        proxy_url="http://127.0.0.1:28080",
+        rows="client.jsonl",
+        rate=400,
+        arrivals="constant",
+        mix={"get": 3, "put": 0.5, "page": 0},
+        seed=7,
+        request_timeout_s=2.5,
+        connections=50,
+        load_s=33,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "must_be"),
+    [
+        ("RATE", "0", "a number above 0, at most 100,000"),
+        ("RATE", "fast", "a number above 0, at most 100,000"),
+        ("RATE", "nan", "a number above 0, at most 100,000"),
+        ("RATE", "1e9", "a number above 0, at most 100,000"),
+        ("ARRIVALS", "bursts", "one of constant, poisson"),
+        ("MIX", "get", MIX),
+        ("MIX", "[]", MIX),
+        ("MIX", "{}", MIX),
+        ("MIX", '{"get": 0}', MIX),
+        ("MIX", '{"get": 2, "put": -1}', MIX),
+        ("MIX", '{"get": "2"}', MIX),
+        ("MIX", '{"fetch": 1}', MIX),
+        ("SEED", "-1", "an integer from 0 to 9223372036854775807"),
+        ("SEED", "1.5", "an integer from 0 to 9223372036854775807"),
+        ("REQUEST_TIMEOUT_S", "0", "a number above 0, at most 86,400"),
+        ("CONNECTIONS", "0", "an integer from 1 to 5000"),
+        ("CONNECTIONS", "50000", "an integer from 1 to 5000"),
+        ("LOAD_S", "inf", "a number above 0, at most 86,400"),
+        ("PROXY_URL", "https://127.0.0.1", HOST),
+        ("PROXY_URL", "http://192.0.2.1", HOST),
+        ("PROXY_URL", "http://example.com", HOST),
+    ],
+)
+def test_another_value_is_an_error_that_names_it(name: str, value: str, must_be: str) -> None:
+    said = re.escape(f"BULKHEAD_{name} = {value!r}: must be {must_be}")
+    with pytest.raises(ValueError, match=f"^{said}$"):
+        read({f"BULKHEAD_{name}": value})
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://127.0.0.1:8080", ("127.0.0.1", 8080)),
+        ("http://127.1.2.3", ("127.1.2.3", 80)),
+        ("http://localhost/", ("127.0.0.1", 80)),
+        ("http://[::1]:8080", ("::1", 8080)),
+    ],
+)
+def test_the_load_goes_to_this_machine(url: str, expected: tuple[str, int]) -> None:
+    assert loopback(url) == expected
+
+
+@pytest.mark.live
+def test_locust_ends_with_all_errors_a_line_each() -> None:
+    env = {"BULKHEAD_RATE": "0", "BULKHEAD_ARRIVALS": "wave"}
+    done = running.locust(running.OPEN, "-t", "1s", env=env)
+    assert done.stderr == (
+        "loadtest/openloop.py: BULKHEAD_RATE = '0': must be a number above 0, at most 100,000\n"
+        "loadtest/openloop.py: BULKHEAD_ARRIVALS = 'wave': must be one of constant, poisson\n"
+    )
+    assert done.returncode == 1

@@ -1,0 +1,211 @@
+"""However an open loop ends, every arrival that was planned until then has a row."""
+
+import json
+import re
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bulkhead.records import ClientRow
+from tests.loadtest import running
+from tests.loadtest.misbehaving import Misbehaving
+from tests.loadtest.stub import serving
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.live
+
+LIST = '{"list": 1}'
+
+
+def numbers(rows: list[ClientRow]) -> list[int]:
+    return sorted(int(row.id.partition("-")[2]) for row in rows)
+
+
+@dataclass
+class Load:
+    """An open loop in a process of its own, against a server with a script."""
+
+    process: subprocess.Popen[str]
+    server: Misbehaving
+    rows_file: Path
+    log: str = ""
+
+    def ends(self) -> list[ClientRow]:
+        """Its rows, complete, once it has ended well."""
+        _, self.log = self.process.communicate(timeout=30)
+        assert self.process.returncode == 0, self.log
+        rows = running.client_rows(self.rows_file)
+        assert numbers(rows) == list(range(1, len(rows) + 1))
+        assert f"client rows: {len(rows)} in {self.rows_file}" in self.log
+        assert self.server.counts() == Counter(row.id for row in rows if row.sent)
+        return rows
+
+
+@contextmanager
+def loading(
+    folder: Path, script: tuple[str, ...], *arguments: str, **settings: object
+) -> Iterator[Load]:
+    rows_file = folder / "client.jsonl"
+    asked = {"RATE": 50, "MIX": LIST, **settings}
+    with (
+        Misbehaving(script) as server,
+        running.started(
+            *(running.OPEN, "--headless", "--only-summary", *arguments),
+            env=running.open_environment(server.url, rows_file, **asked),
+        ) as process,
+    ):
+        yield Load(process, server, rows_file)
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_what_is_in_flight_finish(tmp_path: Path, end: signal.Signals) -> None:
+    with loading(tmp_path, ("/late",)) as load:
+        wait_until("requests in flight", lambda: len(load.server.seen) > 20)
+        load.process.send_signal(end)
+        rows = load.ends()
+    assert {(row.status, row.error) for row in rows} == {(200, "")}
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+def test_what_never_finishes_is_given_its_time_out_and_no_more(
+    tmp_path: Path, end: signal.Signals
+) -> None:
+    with loading(tmp_path, ("/silent",), REQUEST_TIMEOUT_S=1, CONNECTIONS=10) as load:
+        wait_until("all connections used", lambda: len(load.server.seen) == 10)
+        load.process.send_signal(end)
+        rows = load.ends()
+    ends = Counter(row.error for row in rows)
+    assert ends.keys() <= {"timeout", "unsent"}
+    assert ends["timeout"] == 10
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_waits_for_nothing(tmp_path: Path, end: signal.Signals) -> None:
+    with loading(tmp_path, ("/silent",), REQUEST_TIMEOUT_S=600) as load:
+        wait_until("requests in flight", lambda: len(load.server.seen) > 10)
+        load.process.send_signal(end)
+        arrived = -1
+
+        def no_more_arrive() -> bool:
+            nonlocal arrived
+            before, arrived = arrived, len(load.server.seen)
+            return before == arrived
+
+        wait_until("the first signal stops the arrivals", no_more_arrive, every_s=0.3)
+        load.process.send_signal(end)
+        rows = load.ends()
+    assert {row.error for row in rows} == {"stopped"}
+
+
+def test_locusts_own_run_time_ends_it_the_same_way(tmp_path: Path) -> None:
+    with loading(tmp_path, ("/late",), "-t", "1s") as load:
+        rows = load.ends()
+    assert {(row.status, row.error) for row in rows} == {(200, "")}
+
+
+def test_an_impatient_stop_leaves_a_row_for_each_request_that_it_cuts_off(tmp_path: Path) -> None:
+    with loading(tmp_path, ("/silent",), "-t", "1s", "-s", "0") as load:
+        rows = load.ends()
+    assert {row.error for row in rows} == {"stopped"}
+
+
+def test_there_is_one_user_whatever_is_asked_for(tmp_path: Path) -> None:
+    with loading(tmp_path, ("/ok",), "-u", "5", "-r", "5", LOAD_S=1) as load:
+        rows = load.ends()
+    assert len(rows) == 50
+    assert len({row.id.partition("-")[0] for row in rows}) == 1
+
+
+def test_rows_reach_the_file_while_it_runs(tmp_path: Path) -> None:
+    """So that SIGKILL, which nothing can answer, costs no more than the last moments."""
+    with loading(tmp_path, ("/ok",)) as load:
+        wait_until("rows", lambda: load.rows_file.exists() and load.rows_file.stat().st_size)
+        load.process.send_signal(signal.SIGTERM)
+        load.ends()
+
+
+def test_missing_rows_end_the_process_with_code_3() -> None:
+    """/dev/full refuses every write, as a full disk does."""
+    with Misbehaving(("/ok",)) as server:
+        env = {"BULKHEAD_PROXY_URL": server.url, "BULKHEAD_LOAD_S": "1", "BULKHEAD_RATE": "20"}
+        env["BULKHEAD_ARRIVALS"] = "constant"
+        done = running.locust(running.OPEN, rows=Path("/dev/full"), env=env)
+    assert "client rows: 20 arrivals planned, 0 rows written: rows are missing" in done.stderr
+    assert "No space left on device" in done.stderr
+    assert done.returncode == 3
+
+
+def test_an_error_of_the_load_itself_ends_it_at_once_and_is_not_hidden(tmp_path: Path) -> None:
+    with serving() as stub:
+        env = {"BULKHEAD_PROXY_URL": stub.url, "BULKHEAD_TEST_CONTENT": "riddle"}
+        env["BULKHEAD_TEST_STEPS"] = json.dumps([("GET", "/about")] * 100)
+        rows_file = tmp_path / "client.jsonl"
+        done = running.locust(running.OPEN_STEPS, rows=rows_file, env=env)
+    assert "the open loop broke" in done.stderr
+    assert "KeyError: 'riddle'" in done.stderr
+    assert "rows are missing" in done.stderr
+    assert done.returncode == 3
+    assert len(stub.ids) < 100
+
+
+def test_a_file_that_cannot_be_opened_ends_it_before_any_request(tmp_path: Path) -> None:
+    rows_file = tmp_path / "no such folder" / "client.jsonl"
+    with Misbehaving(("/ok",)) as server:
+        env = {"BULKHEAD_PROXY_URL": server.url, "BULKHEAD_LOAD_S": "1"}
+        done = running.locust(running.OPEN, rows=rows_file, env=env)
+    assert done.returncode == 1
+    assert str(rows_file) in done.stderr
+    assert server.seen == []
+
+
+def test_locust_counts_and_blames_the_same_as_the_rows(tmp_path: Path) -> None:
+    with loading(
+        tmp_path, ("/not-found", "/reset", "/ok"), LOAD_S=2, MIX='{"list": 1, "post": 1}'
+    ) as load:
+        rows = load.ends()
+    counted = re.findall(r"^(\w+) +(\S+) +(\d+) +(\d+)\(", load.log, re.MULTILINE)
+    assert {f"{method} {name}": int(count) for method, name, count, _ in counted} == Counter(
+        row.name for row in rows
+    )
+    assert sum(int(failed) for *_, failed in counted) == len(rows), "none was as it should be"
+    blamed = re.findall(r"^(\d+) +(\w+ \S+: .*\S) *$", load.log, re.MULTILINE)
+    assert {what: int(count) for count, what in blamed} == Counter(
+        f"{row.name}: {row.wrong or f'no answer: {row.error}'}" for row in rows
+    )
+
+
+def test_locusts_response_times_are_the_latencies_from_the_planned_moments(tmp_path: Path) -> None:
+    figures = tmp_path / "figures"
+    asked = {"LOAD_S": 1, "CONNECTIONS": 2}
+    with loading(tmp_path, ("/ok", "/late"), "--json-file", str(figures), **asked) as load:
+        rows = load.ends()
+    (told,) = json.loads(figures.with_suffix(".json").read_text())
+    latencies_ms = [1000 * (row.done - row.planned) for row in rows]
+    assert told["num_requests"] == len(rows)
+    assert told["total_response_time"] == pytest.approx(sum(latencies_ms))
+    assert told["max_response_time"] == pytest.approx(max(latencies_ms))
+    assert told["min_response_time"] == pytest.approx(min(latencies_ms))
+    assert sum(told["response_times"].values()) == len(rows)
+    assert sum(told["num_reqs_per_sec"].values()) == len(rows)
+
+
+def test_a_locust_with_worker_processes_is_refused() -> None:
+    done = running.locust(running.OPEN, "--processes", "2", env={"BULKHEAD_LOAD_S": "1"})
+    assert "one process owns the whole schedule: no --processes" in done.stderr
+    assert done.returncode != 0
+
+
+def test_a_host_that_is_not_this_machine_is_refused(tmp_path: Path) -> None:
+    with serving() as stub:
+        rows_file = tmp_path / "client.jsonl"
+        done = running.locust(running.OPEN, "-H", "http://192.0.2.1", "-t", "5s", rows=rows_file)
+        assert stub.ids == []
+    assert "host = 'http://192.0.2.1': must be http://HOST" in done.stderr
+    assert rows_file.stat().st_size == 0
+    assert done.returncode == 1
