@@ -55,14 +55,15 @@ drill: setup ## break a stack of its own and judge every request (D=kill-storm S
 
 .PHONY: test
 test: setup ## all tests: real processes on free ports; another stack may be up
-	@.venv/bin/python -m pytest
+	@.venv/bin/python -m pytest -n 2 -m "not load"
+	@.venv/bin/python -m pytest -m load
 
 .PHONY: check
 check: setup ## lint, format, types and the tests that start no process
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
-	@.venv/bin/python -m pytest -q -m "not live"
+	@.venv/bin/python -m pytest -q -n 2 -m "not live"
 
 .PHONY: bench
 bench: setup ## measure: commands, requests per second, the load generator (needs wrk)

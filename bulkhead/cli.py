@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -45,8 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"bulkhead: {line}" if not line.startswith(" ") else line, file=sys.stderr)
         return error.code
     except BrokenPipeError:
+        # Whoever read has gone. Not 0: of what was not read nobody may think that it is well.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 128 + signal.SIGPIPE
     except interrupts.Interrupted as interrupted:
         print(f"bulkhead: ended by {interrupted}", file=sys.stderr)
         return 128 + interrupted.number

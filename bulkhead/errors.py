@@ -2,10 +2,10 @@
 
     BulkheadError          the command ends with `code`, printing every line of `lines`
       UsageError     2     the command line is wrong
-      ConfigError    3     the topology is wrong; nothing was started
+      ConfigError    3     the topology or a drill is wrong; nothing was started
       MissingError   4     a program that the stack needs is not installed
       StateError     5     the stack is not in the state that the command needs
-      StartError     6     the stack, or a part of it, did not become ready
+      StartError     6     the stack, a part of it or a load did not become ready
       EvidenceError  7     what was recorded does not add up, so no figure is given
 
 An OSError ends with one line and code 71. Any other exception is a defect of Bulkhead itself and

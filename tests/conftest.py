@@ -1,11 +1,22 @@
 """Options and fixtures that every test folder shares."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.stack import ECHO, Stack, new_stack, running_stack
+
+
+def pytest_configure() -> None:
+    """Take SIGINT even where a shell has started us in the background, with SIGINT ignored.
+
+    What is ignored stays ignored in every process that a test starts, and then no Ctrl-C that a
+    test sends would reach it.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

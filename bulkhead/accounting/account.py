@@ -39,8 +39,6 @@ def build(run: RunDir) -> None:
     """
     if not run.client_rows.exists():
         raise EvidenceError(f"{run.client_rows}: is missing: without it there is nothing to judge")
-    facts = evidence.facts(run)
-    sources = evidence.sources(run)
     made_of = evidence.fingerprint(run)
     with TemporaryDirectory(dir=run.path, prefix=".account-") as folder:
         made = Path(folder) / run.account.name
@@ -48,17 +46,26 @@ def build(run: RunDir) -> None:
             database.execute(
                 "CREATE TABLE meta AS SELECT ? AS version, ? AS made_of", (VERSION, made_of)
             )
-            database.execute(
-                "CREATE TABLE instances (address VARCHAR, name VARCHAR, service VARCHAR)"
-            )
-            database.executemany("INSERT INTO instances VALUES (?, ?, ?)", facts.instances())
-            database.execute("SET VARIABLE wall_offset = ?", (facts.wall_minus_monotonic,))
-            for name, step in STEPS.items():
-                if name in sources:
-                    evidence.take_in(database, step, sources[name])
-                else:
-                    database.execute(step)
+            fill(database, run)
         made.replace(run.account)
+
+
+def fill(database: duckdb.DuckDBPyConnection, run: RunDir) -> None:
+    """Make the tables and views of the account of a run in an empty database.
+
+    Raises:
+        EvidenceError: as `build`.
+    """
+    facts = evidence.facts(run)
+    sources = evidence.sources(run)
+    database.execute("CREATE TABLE instances (address VARCHAR, name VARCHAR, service VARCHAR)")
+    database.executemany("INSERT INTO instances VALUES (?, ?, ?)", facts.instances())
+    database.execute("SET VARIABLE wall_offset = ?", (facts.wall_minus_monotonic,))
+    for name, step in STEPS.items():
+        if name in sources:
+            evidence.take_in(database, step, sources[name])
+        else:
+            database.execute(step)
 
 
 @contextmanager

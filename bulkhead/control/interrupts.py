@@ -21,9 +21,14 @@ class Interrupted(KeyboardInterrupt):
 
 
 def install() -> None:
-    """Let every ending signal raise Interrupted in the main thread."""
+    """Let every ending signal raise Interrupted in the main thread.
+
+    SIGHUP stays ignored where it is: that is what `nohup` is for. SIGINT does not: a shell without
+    job control ignores it in all that it starts in the background, and who sends it means it.
+    """
     for number in ENDING:
-        signal.signal(number, _raise)
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _raise)
 
 
 @contextmanager

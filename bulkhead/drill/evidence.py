@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bulkhead.accounting.load import Effect
+from bulkhead.errors import EvidenceError
 from bulkhead.records import EffectRow, EntryRow, encode
 from bulkhead.render.paths import Home
 from bulkhead.rundir import RunDir
@@ -46,7 +47,20 @@ def effects(home: Home, since: Mark) -> list[Effect]:
 
 
 def keep_ledger(home: Home, since: Mark, run: RunDir) -> None:
-    """Write what the ledger applied since a mark, and how it holds every entry touched by that."""
+    """Write what the ledger applied since a mark, and how it holds every entry touched by that.
+
+    Raises:
+        EvidenceError: the ledger cannot be read.
+    """
+    if not home.ledger.exists():
+        return
+    try:
+        _keep_ledger(home, since, run)
+    except sqlite3.Error as error:
+        raise EvidenceError(f"{home.ledger}: cannot be read: {error}") from error
+
+
+def _keep_ledger(home: Home, since: Mark, run: RunDir) -> None:
     with closing(_open(home.ledger)) as ledger:
         ledger.execute("BEGIN")  # both as of one moment: a write may still come in between
         applied = ledger.execute(

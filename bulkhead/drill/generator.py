@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -15,6 +14,7 @@ from bulkhead.drill.locust import EXIT_ROWS, Follower
 from bulkhead.drill.spec import LoadSection
 from bulkhead.errors import EvidenceError, StartError
 from bulkhead.rundir import RunDir
+from bulkhead.topology.model import Topology
 
 BOOT_S = 30
 # After a stop, requests in flight may take their whole time-out; then rows are written.
@@ -25,15 +25,17 @@ class Generator:
     """One load for the time of a context; by itself it stops after `longest_s`, come what may."""
 
     def __init__(
-        self, root: Path, url: str, load: LoadSection, seed: int, longest_s: float, out: RunDir
+        self, topology: Topology, load: LoadSection, seed: int, longest_s: float, out: RunDir
     ) -> None:
         self.rows = Follower(out.client_rows)
         self._load = load
         self._out = out
-        self._root = root
-        self._environment = {
-            **os.environ,
-            "BULKHEAD_PROXY_URL": url,
+        self._topology = topology
+        # What a user has set for Locust of his own is not meant for this load.
+        own = {name: text for name, text in os.environ.items() if not name.startswith("LOCUST_")}
+        self._environment = own | {
+            "BULKHEAD_PARENT_PID": str(os.getpid()),  # it ends when we are killed
+            "BULKHEAD_PROXY_URL": topology.url,
             "BULKHEAD_CLIENT_ROWS": str(out.client_rows),
             "BULKHEAD_RATE": f"{load.rate:g}",
             "BULKHEAD_ARRIVALS": load.arrivals,
@@ -45,13 +47,15 @@ class Generator:
         }
 
     def __enter__(self) -> Self:
+        topology = self._topology
         with self._out.locust_log.open("wb") as log:
             self._child = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "locust", "-f", self._load.locustfile),
-                    *("--headless", "--only-summary", "--users", "1"),
+                    # The host outranks the user's own locust.conf only on the command line.
+                    *("--headless", "--only-summary", "--users", "1", "--host", topology.url),
                 ],
-                cwd=self._root,
+                cwd=topology.root,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -74,25 +78,26 @@ class Generator:
         """Wait until the first requests have ended.
 
         Raises:
-            StartError: it did not begin; with the last lines that Locust printed.
+            StartError, EvidenceError: it did not begin, or ended; with the last lines that Locust
+                printed.
         """
         rows = self._out.client_rows
-        wait_until(
-            lambda: self._child.poll() is not None or (rows.exists() and rows.stat().st_size > 0),
-            BOOT_S,
-        )
-        self.require()
-        if not rows.exists():
+
+        def begun() -> bool:
+            self.require()
+            return rows.exists() and rows.stat().st_size > 0
+
+        if not wait_until(begun, BOOT_S):
             raise StartError("the load did not begin:", *tail(self._out.locust_log))
 
     def require(self) -> None:
         """Check that it still runs.
 
         Raises:
-            StartError: it has ended by itself; with the last lines that Locust printed.
+            EvidenceError: it has ended by itself; with the last lines that Locust printed.
         """
         if self._child.poll() is not None:
-            raise StartError(
+            raise EvidenceError(
                 f"the load ended by itself with exit code {self._child.returncode}:",
                 *tail(self._out.locust_log),
             )
@@ -113,7 +118,7 @@ class Generator:
             ) from None
         if self._child.returncode == EXIT_ROWS:
             raise EvidenceError("rows of the load are missing:", *tail(self._out.locust_log))
-        if self._child.returncode not in (0, 1):
+        if self._child.returncode != 0:
             raise EvidenceError(
                 f"the load ended with exit code {self._child.returncode}:",
                 *tail(self._out.locust_log),

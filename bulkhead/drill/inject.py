@@ -4,17 +4,28 @@ Whatever ends a run, every injection leaves its context, which undoes the fault 
 """
 
 import threading
+from collections import Counter
 from collections.abc import Sequence
 
 from bulkhead.clock import now
+from bulkhead.control import interrupts
 from bulkhead.drill.events import Events
 from bulkhead.drill.schedule import Injection
+from bulkhead.drill.spec import FaultSection
+from bulkhead.errors import EvidenceError
 from bulkhead.faults import base, targets
 from bulkhead.faults.base import FaultError, Site
-from bulkhead.topology.model import Instance
+from bulkhead.topology.model import Instance, Topology
 
-# A fault proves within its own bounded waits that it is undone; this is more than any of them.
-UNDONE_S = 60
+# A fault proves within its own bounded waits that it took hold and that it is undone. This is more
+# than any of them take together; the grace time, for which `term` and `refuse` wait, is extra.
+PATIENCE_S = 100
+
+
+def longest_s(faults: Sequence[FaultSection], topology: Topology) -> float:
+    """How long the last injection may take from its begin until it is undone."""
+    hold_s = max((one.hold_s for one in faults), default=0.0)
+    return hold_s + PATIENCE_S + max(one.grace_s for one in topology.services.values())
 
 
 class Injector:
@@ -24,7 +35,7 @@ class Injector:
         self._site = site
         self._plan = plan
         self._events = events
-        self._busy: set[str] = set()
+        self._busy: Counter[str] = Counter()
         self._choosing = threading.Lock()
         self._threads: list[threading.Thread] = []
 
@@ -40,15 +51,22 @@ class Injector:
         self._site.ending.wait(max(0.0, until - now()))
 
     def undo(self) -> None:
-        """End every hold now, and wait until everything is undone."""
+        """End every hold now, and wait until everything is undone; no signal cuts that short."""
         self._site.ending.set()
-        self.join()
+        with interrupts.held():
+            self.join()
 
     def join(self) -> None:
-        """Wait until every injection that was begun is undone."""
-        deadline = now() + UNDONE_S
+        """Wait until every injection that was begun is undone.
+
+        Raises:
+            EvidenceError: one of them is not, and nobody knows why.
+        """
+        deadline = now() + longest_s([one.fault for one in self._plan], self._site.topology)
         for thread in self._threads:
             thread.join(max(0.0, deadline - now()))
+        if left := [thread.name for thread in self._threads if thread.is_alive()]:
+            raise EvidenceError(f"{', '.join(left)}: neither undone nor given up")
 
     def _one(self, injection: Injection) -> None:
         name, n = injection.fault.fault, injection.n
@@ -69,13 +87,14 @@ class Injector:
         except (FaultError, OSError) as error:
             self._events.note("failed", where, name, n, str(error))
         finally:
-            self._busy.difference_update(one.name for one in chosen)
+            with self._choosing:
+                self._busy.subtract(one.name for one in chosen)
 
     def _choose(self, injection: Injection) -> tuple[Instance, ...]:
         """The targets; what another injection still holds is not chosen by chance."""
         with self._choosing:
             chosen = targets.choose(
-                self._site, injection.fault.target, injection.chance, frozenset(self._busy)
+                self._site, injection.fault.target, injection.chance, frozenset(+self._busy)
             )
             self._busy.update(one.name for one in chosen)
             return chosen

@@ -13,6 +13,7 @@ from typing import Literal, Self
 from bulkhead.clock import now
 from bulkhead.control import process
 from bulkhead.drill.events import Events
+from bulkhead.errors import EvidenceError
 from bulkhead.faults.base import Site
 from bulkhead.topology.model import Instance
 
@@ -30,6 +31,7 @@ class Observer:
         self._instances = site.topology.instances()
         self._processes: dict[str, process.Process] = {}
         self._states: dict[str, State] = {}
+        self._failure: Exception | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="observer", daemon=True)
 
@@ -53,10 +55,22 @@ class Observer:
         self._over.set()
         self._thread.join()
 
+    def require(self) -> None:
+        """Check that it still watches.
+
+        Raises:
+            EvidenceError: it has broken, so that the states are not what they seem.
+        """
+        if self._failure is not None:
+            raise EvidenceError(f"the observer of the instances broke: {self._failure}")
+
     def _watch(self) -> None:
-        while not self._over.wait(EVERY_S):
-            for one in self._instances:
-                self._look(one)
+        try:
+            while not self._over.wait(EVERY_S):
+                for one in self._instances:
+                    self._look(one)
+        except Exception as error:
+            self._failure = error
 
     def _look(self, instance: Instance) -> None:
         state = self._state(instance)
@@ -69,6 +83,8 @@ class Observer:
         found = process.stat(known.pid) if known else None
         if known and found and found.start_ticks == known.start_ticks:
             return "stopped" if found.state == "T" else "up"
+        if self._states.get(instance.name, "dead") != "dead":
+            return "dead"  # also when another process serves by now: it has died in between
         # Dead, or not seen yet: up only when a process of this name accepts connections.
         again = self._site.find(instance)
         if again and self._site.accepts(instance):

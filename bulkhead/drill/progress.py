@@ -1,5 +1,6 @@
 """What a drill tells while it runs: a line each second, from the rows and the observer."""
 
+import contextlib
 import threading
 from types import TracebackType
 from typing import Self
@@ -36,6 +37,10 @@ class Progress:
 
     def _tell(self) -> None:
         began = now()
+        with contextlib.suppress(BrokenPipeError):  # nobody reads it any more; the run goes on
+            self._tell_on(began)
+
+    def _tell_on(self, began: float) -> None:
         while not self._over.wait(1):
             new, failed = self._rows.read()
             states = self._observer.states

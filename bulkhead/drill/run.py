@@ -8,16 +8,17 @@ from pathlib import Path
 
 from bulkhead import rundir
 from bulkhead.clock import now, pause
+from bulkhead.control import interrupts
 from bulkhead.control.start import Say
 from bulkhead.drill import evidence, schedule
 from bulkhead.drill.events import Events
-from bulkhead.drill.generator import Generator
-from bulkhead.drill.inject import UNDONE_S, Injector
+from bulkhead.drill.generator import BOOT_S, Generator
+from bulkhead.drill.inject import Injector, longest_s
 from bulkhead.drill.judged import judged
 from bulkhead.drill.observer import Observer
 from bulkhead.drill.progress import Progress
 from bulkhead.drill.schedule import Injection
-from bulkhead.drill.spec import Drill, fits
+from bulkhead.drill.spec import Drill
 from bulkhead.faults.base import Site
 from bulkhead.judge.verdict import Verdict
 from bulkhead.report import html
@@ -58,20 +59,22 @@ def run(stage: Stage, drill: Drill, seed: int, runs: Path, say: Say) -> Run:
     planned = schedule.plan(drill.file.faults, seed)
     say(f"{drill.name}: {drill.file.title} (seed {seed})")
     with stage() as site:
-        fits(drill, site.topology)
         out = rundir.create(runs, drill.name)
         rundir.write_provenance(
             out, dict(site.topology.file.model_dump(mode="json")), site.record.nginx
         )
         out.drill_json.write_text(json.dumps(drill.as_dict(seed), indent=2) + "\n")
+        say(f"  run folder: {out.path}")
         since = evidence.mark(site.home)
         try:
             _load_and_break(site, drill, planned, seed, out, say)
         finally:
-            # The ledger first: whatever it has applied by now has its rows by then.
-            evidence.keep_ledger(site.home, since, out)
-            evidence.keep(site.home, since, out)
-            evidence.keep_logs(site.home, out)
+            try:
+                # The ledger first: whatever it has applied by now has its rows by then.
+                evidence.keep_ledger(site.home, since, out)
+            finally:
+                evidence.keep(site.home, since, out)
+                evidence.keep_logs(site.home, out)
     verdict = judged(out)
     html.write(out)
     return Run(drill, seed, out, verdict, now() - began)
@@ -87,11 +90,10 @@ def _load_and_break(
         ends.callback(events.close)
         observer = ends.enter_context(Observer(site, events))
         events.note("phase", "warmup")
-        load = ends.enter_context(
-            Generator(
-                site.topology.root, site.topology.url, drill.file.load, seed, _longest_s(drill), out
+        with interrupts.held():  # it must not be born without us knowing it
+            load = ends.enter_context(
+                Generator(site.topology, drill.file.load, seed, _longest_s(drill, site), out)
             )
-        )
         load.wait_for_rows()
         progress = ends.enter_context(Progress(load.rows, observer, say))
         injector = Injector(site, planned, events)
@@ -99,10 +101,11 @@ def _load_and_break(
 
         def enter(phase: str) -> float:
             load.require()
+            observer.require()
             progress.phase = phase
             return events.note("phase", phase)
 
-        _wait_until(now() + phases.warmup_s)
+        pause(phases.warmup_s)
         _wait_until(enter("baseline") + phases.baseline_s)
         if planned:
             injector.run(enter("faults") + phases.faults_s)
@@ -116,9 +119,8 @@ def _wait_until(moment: float) -> None:
     pause(max(0.0, moment - now()))
 
 
-def _longest_s(drill: Drill) -> float:
+def _longest_s(drill: Drill, site: Site) -> float:
     """After this long the load ends by itself, whatever became of the drill that started it."""
     phases = drill.file.phases
     asked = phases.warmup_s + phases.baseline_s + phases.faults_s + phases.recovery_s
-    holds = max((one.hold_s for one in drill.file.faults), default=0.0)
-    return asked + holds + 2 * UNDONE_S
+    return asked + longest_s(drill.file.faults, site.topology) + BOOT_S

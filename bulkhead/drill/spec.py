@@ -40,7 +40,7 @@ class LoadSection(Section):
     arrivals: Literal["constant", "poisson"] = "poisson"
     mix: Annotated[dict[Kind, Share], Field(min_length=1)] = MIX
     timeout_s: Annotated[float, Field(ge=0.1, le=120)] = 25
-    connections: Annotated[int, Field(ge=1, le=20_000)] = 500
+    connections: Annotated[int, Field(ge=1, le=5000)] = 500
 
 
 class PhasesSection(Section):
@@ -119,16 +119,25 @@ def load(path: Path, assignments: Sequence[str] = ()) -> Drill:
 
 
 def fits(drill: Drill, topology: Topology) -> None:
-    """Check what a drill can only be asked once the stack is known: are its targets there?
+    """Check what a drill can only be asked once the stack is known: is what it names there?
 
     Raises:
-        ConfigError: with one line per target that is not.
+        ConfigError: with one line for each that is not.
     """
-    found = [
+    found: list[Problem] = [
         (f"faults[{number}].target", one.target, said)
         for number, one in enumerate(drill.file.faults)
         if (said := target_problem(one.target, base.known()[one.fault], topology))
     ]
+    names = [one.name for one in topology.instances()]
+    found += [
+        (f"expect.share.{name}", None, "no such instance" + problems.near(name, names))
+        for name in drill.file.expect.share or {}
+        if name not in names
+    ]
+    locustfile = drill.file.load.locustfile
+    if not (topology.root / locustfile).is_file():
+        found.append(("load.locustfile", locustfile, "there is no such file"))
     if found:
         raise ConfigError(*problems.lines(drill.path.name, found))
 
@@ -139,7 +148,7 @@ def find(words: Path, folder: Path) -> Path:
     Raises:
         UsageError: there is no such drill; with the names of those that there are.
     """
-    for path in (words, folder / f"{words.name}.toml"):
+    for path in (words, folder / f"{words}.toml"):
         if path.is_file() and path.suffix == ".toml":
             return path
     known = sorted(path.stem for path in folder.glob("*.toml"))
@@ -170,7 +179,7 @@ def _schedule_problems(file: DrillFile) -> Iterator[Problem]:
 def _story(text: str) -> str:
     """The comment at the head of the file, as one text; blank comment lines part paragraphs."""
     lines = []
-    for line in text.splitlines():
+    for line in text.lstrip().splitlines():
         if not line.startswith("#"):
             break
         lines.append(line.removeprefix("#").strip())

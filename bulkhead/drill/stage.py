@@ -6,15 +6,16 @@ ledger. Whatever an interrupted drill left there is stopped and removed first.
 
 import copy
 import fcntl
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from bulkhead.control import record, stack
+from bulkhead.control import interrupts, record, stack
 from bulkhead.control.ports import listeners
 from bulkhead.control.start import Say
-from bulkhead.drill.spec import Drill
+from bulkhead.drill.spec import Drill, fits
 from bulkhead.errors import ConfigError, StateError
 from bulkhead.faults.base import Site
 from bulkhead.render.paths import Home
@@ -40,15 +41,17 @@ def own(path: Path, drill: Drill, assignments: Sequence[str], say: Say) -> Itera
         place = [f'stack.home="{home}"', "stack.name=drill"]
         settings = [*_free_ports(), *drill.file.settings, *assignments, *place]
         topology = _require_rows(load(path, settings))
-        stack.up(topology, lambda _line: None)
+        fits(drill, topology)
         try:
+            stack.up(topology, lambda _line: None)
             yield _site(topology)
         finally:
-            stack.down(Home(home), lambda _line: None)
+            with interrupts.held():  # it takes seconds, and must not be cut short
+                stack.down(Home(home), lambda _line: None)
 
 
 @contextmanager
-def here(home: Home, drill: Drill) -> Iterator[Site]:
+def here(home: Home, drill: Drill, assignments: Sequence[str]) -> Iterator[Site]:
     """Use the stack that is up, as it is.
 
     Raises:
@@ -57,15 +60,29 @@ def here(home: Home, drill: Drill) -> Iterator[Site]:
     """
     running = record.require(home)
     topology = _require_rows(running.resolved())
+    fits(drill, topology)
+    settings = [*drill.file.settings, *assignments]
     wanted = copy.deepcopy(running.topology)
-    for assignment in drill.file.settings:
+    for assignment in settings:
         assign(wanted, assignment)
     if resolve(wanted, Path(running.source)).file != topology.file:
         raise ConfigError(
-            f"{drill.path.name}: needs {' '.join(drill.file.settings)}, which is not in force in "
-            "the stack that is up: leave --here away, and the drill starts a stack of its own"
+            f"{drill.path.name}: {' '.join(settings)}: is not in force in the stack that is up; "
+            "leave --here away, and the drill starts a stack of its own"
         )
     yield _site(topology)
+
+
+def clear(home: Home, say: Say) -> None:
+    """Stop what an interrupted drill may have left in this home folder.
+
+    Raises:
+        StateError: a drill is running there.
+    """
+    path = home.path / "drill"
+    if path.exists():
+        with _alone(path):
+            _clear(path, say)
 
 
 def _site(topology: Topology) -> Site:
@@ -109,7 +126,10 @@ def _free_ports() -> list[str]:
     """Assignments that put the proxy and every service on ports that nobody listens on."""
     taken = {one.port for one in listeners()}
     block = 1 + 2 * MOST_INSTANCES
-    for first in range(FIRST_PORT, LAST_PORT - block, block):
+    blocks = list(range(FIRST_PORT, LAST_PORT - block, block))
+    # Two drills that start at one moment see the same free ports: let each begin elsewhere.
+    begin = os.getpid() % len(blocks)
+    for first in blocks[begin:] + blocks[:begin]:
         if not taken & set(range(first, first + block)):
             return [
                 f"proxy.listen=127.0.0.1:{first}",

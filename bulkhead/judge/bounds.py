@@ -2,12 +2,17 @@
 
 What is above an upper bound breaks a promise: FAIL. What is below a lower bound (`_min`) shows that
 the faults did not reach the load, so the run proves nothing: INVALID. So is a figure not known.
+
+Latencies count from the planned time. Where the load did not keep its schedule, one that is above
+its bound may be the generator's doing and proves nothing against the stack: INVALID too. Not so
+`settle_s`, which counts from a fault's end to a failure's: being late makes no request fail.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from bulkhead.judge.case import EXAMPLES, UNKNOWN, Case
-from bulkhead.judge.figures import Figures, beyond
+from bulkhead.judge.figures import LATENCIES, Figures, beyond
 from bulkhead.judge.verdict import Check
 
 # A bound -> the figure that it is about, in words.
@@ -26,6 +31,7 @@ UPPER: Mapping[str, str] = {
     "recovery_s": "longest time until a dead instance was up again in s",
     "settle_s": "time from the end of the faults to the last failure in s",
 }
+FROM_PLANNED = frozenset({*LATENCIES, "p99_ratio", "delayed"})
 LOWER: Mapping[str, str] = {
     "moved_on_min": "requests that moved on to another instance",
     "replays_min": "requests that were answered by a replay",
@@ -34,11 +40,13 @@ LOWER: Mapping[str, str] = {
 }
 
 
-def bounds(case: Case, figures: Figures) -> Iterator[Check]:
-    """A check for every bound that the drill has."""
+def bounds(case: Case, figures: Figures, on_schedule: bool) -> Iterator[Check]:
+    """A check for every bound that the drill has; `on_schedule`: schedule_kept passed."""
     for name, words in UPPER.items():
         if (bound := getattr(case.expect, name)) is not None:
-            yield _at_most(case, name, words, figures.get(name), bound)
+            found = _at_most(case, name, words, figures.get(name), bound)
+            proved = on_schedule or name not in FROM_PLANNED
+            yield found if proved or found.verdict != "FAIL" else _unproved(found)
     for name, words in LOWER.items():
         if (bound := getattr(case.expect, name)) is not None:
             yield _at_least(name, words, figures.get(name.removesuffix("_min")), bound)
@@ -58,6 +66,12 @@ def _at_most(case: Case, name: str, words: str, figure: float | None, bound: flo
     ids = _requests(case, where, **({"bound": bound} if "$bound" in where else {})) if where else []
     message = f"{words}: {_number(figure)}, and {said} is promised"
     return Check(name, "FAIL", _number(figure), said, message, len(ids) or 1, tuple(ids[:EXAMPLES]))
+
+
+def _unproved(found: Check) -> Check:
+    """A latency that is beyond its bound, measured from times at which nothing may have been sent."""
+    why = "but it counts from the planned time, and the load did not keep its schedule"
+    return replace(found, verdict="INVALID", message=f"{found.message}, {why}")
 
 
 def _at_least(name: str, words: str, figure: float | None, bound: float) -> Check:
@@ -94,6 +108,9 @@ def _share(case: Case, instance: str, low: float, high: float) -> Check:
     """An instance's part of the whole answers that its service made during the faults."""
     name, said = f"share {instance}", f"{_number(low)} to {_number(high)}"
     words = f"share of {instance} in the answers of its service during the faults"
+    if not case.rows("SELECT name FROM instances WHERE name = $instance", instance=instance):
+        message = f"there is no instance {instance}"
+        return Check(name, "INVALID", UNKNOWN, said, message, 1)
     share = case.one(_SHARE, instance=instance, service=instance.rpartition("-")[0])
     if share is None:
         return _not_known(name, words, said)

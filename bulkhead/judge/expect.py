@@ -46,6 +46,7 @@ class Expect(BaseModel):
     failed_once_min: Least | None = None
     min_requests: Annotated[int, Field(ge=50)] = 1000
     late_p99_ms: Milliseconds = 100
+    late_baseline_ms: Milliseconds = 50
 
     @model_validator(mode="after")
     def _ranges_are_in_order(self) -> Self:

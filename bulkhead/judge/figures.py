@@ -32,6 +32,7 @@ COUNTS: Mapping[str, str] = {
 # To the microsecond: what a bound decides must not hang on how a sum of binary fractions ends.
 _LATENCY_MS = "round(1000 * latency_s, 3)"
 LATE_MS = "round(1000 * (sent - planned), 3)"
+RATE_PER_S = "count(*) / nullif(max(planned) - min(planned), 0)"
 _P50, _P99 = (f"quantile_disc({_LATENCY_MS}, {share})" for share in (0.5, 0.99))
 
 # A figure that is a latency -> the phase, and what is taken of its latencies.
@@ -104,7 +105,7 @@ def _row(case: Case, sql: str) -> dict[str, Any]:
 
 
 _SENDING = (
-    "count(*) / nullif(max(planned) - min(planned), 0) AS rate_per_s",
+    f"{RATE_PER_S} AS rate_per_s",
     f"quantile_disc({LATE_MS}, 0.99) FILTER (sent > 0 AND phase <> 'warmup') AS late_p99_ms",
 )
 

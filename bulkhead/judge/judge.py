@@ -3,6 +3,8 @@
 It reads the account and nothing else, so an old run can be judged again with no stack at hand.
 """
 
+from collections.abc import Iterable
+
 from duckdb import DuckDBPyConnection
 
 from bulkhead.judge import evidence, experiment, promises
@@ -10,7 +12,7 @@ from bulkhead.judge.bounds import bounds
 from bulkhead.judge.case import Case, apply, unknown
 from bulkhead.judge.expect import Expect
 from bulkhead.judge.figures import NAMES, Figures, counted, measured
-from bulkhead.judge.verdict import Verdict, together
+from bulkhead.judge.verdict import Check, Verdict, together
 
 
 def judge(account: DuckDBPyConnection, expect: Expect, planned: int) -> Verdict:
@@ -31,7 +33,11 @@ def judge(account: DuckDBPyConnection, expect: Expect, planned: int) -> Verdict:
     figures |= counted(checks)
     try:
         figures |= measured(case)
-        checks += bounds(case, figures)
+        checks += bounds(case, figures, on_schedule=_passed(checks, "schedule_kept"))
     except Exception as error:
         checks.append(unknown("bounds", error))
     return Verdict(together(checks), tuple(checks), figures)
+
+
+def _passed(checks: Iterable[Check], name: str) -> bool:
+    return any(one.name == name and one.verdict == "PASS" for one in checks)

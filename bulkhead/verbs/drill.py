@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bulkhead.errors import UsageError
 from bulkhead.verbs import common
+from bulkhead.verbs.runs import show
 
 if TYPE_CHECKING:
     from bulkhead.control.start import Say
@@ -40,8 +41,9 @@ def _drill(arguments: argparse.Namespace) -> int:
     from bulkhead.drill import run, spec
     from bulkhead.judge.verdict import worst
     from bulkhead.report.junit import junit
-    from bulkhead.verbs.runs import show
 
+    if arguments.seed < 0:
+        raise UsageError(f"drill: --seed {arguments.seed}: must be 0 or more")
     if not 1 <= arguments.repeat <= MOST_RUNS:
         raise UsageError(f"drill: --repeat {arguments.repeat}: must be 1 to {MOST_RUNS}")
     path = spec.find(arguments.name, arguments.topology.parent / FOLDER)
@@ -50,17 +52,26 @@ def _drill(arguments: argparse.Namespace) -> int:
     stage = _stage(arguments, drill, say)
     runs = common.home(arguments).runs
     done: list[Run] = []
-    for seed in range(arguments.seed, arguments.seed + arguments.repeat):
-        done.append(run.run(stage, drill, seed, runs, say))
-        if not arguments.json:
-            print()
-            show(done[-1].folder, done[-1].verdict)
-    if arguments.junit:
-        suites = [(one.folder.path.name, one.verdict, one.seconds) for one in done]
-        arguments.junit.write_text(junit(suites))
-    if arguments.json:
-        print(json.dumps([one.as_dict() for one in done], indent=2))
-    return worst([one.verdict for one in done])
+    try:
+        for seed in range(arguments.seed, arguments.seed + arguments.repeat):
+            done.append(run.run(stage, drill, seed, runs, say))
+            if not arguments.json:
+                _show(done[-1])
+    finally:  # also when a later run broke: what has been found out stays found out
+        if arguments.junit:
+            suites = [(one.folder.path.name, one.verdict, one.seconds) for one in done]
+            arguments.junit.write_text(junit(suites))
+        if arguments.json:
+            print(json.dumps([one.as_dict() for one in done], indent=2))
+    return worst(one.verdict for one in done)
+
+
+def _show(done: "Run") -> None:
+    print()
+    show(done.folder, done.verdict)
+    predicted = done.drill.file.predicts
+    word = "as" if predicted == done.verdict.verdict else "not as"
+    print(f"\n{word} predicted ({predicted})")
 
 
 def _stage(arguments: argparse.Namespace, drill: "Drill", say: "Say") -> "Stage":
@@ -69,7 +80,7 @@ def _stage(arguments: argparse.Namespace, drill: "Drill", say: "Say") -> "Stage"
     about_stack = common.assignments(arguments)
     if not arguments.here:
         return functools.partial(stage.own, arguments.topology, drill, about_stack, say)
-    return functools.partial(stage.here, common.home(arguments), drill)
+    return functools.partial(stage.here, common.home(arguments), drill, about_stack)
 
 
 def _drills(arguments: argparse.Namespace) -> int:

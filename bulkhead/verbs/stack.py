@@ -37,8 +37,11 @@ def _up(arguments: argparse.Namespace) -> int:
 
 def _down(arguments: argparse.Namespace) -> int:
     from bulkhead.control import stack
+    from bulkhead.drill import stage
 
-    stopped = stack.down(common.home(arguments), common.say)
+    home = common.home(arguments)
+    stopped = stack.down(home, common.say)
+    stage.clear(home, common.say)
     print("the stack is down" if stopped else "the stack was not up")
     return 0
 

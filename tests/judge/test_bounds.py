@@ -7,11 +7,20 @@ from typing import Any
 import duckdb
 import pytest
 
-from bulkhead.accounting import account
 from bulkhead.accounting.load import nearest_rank
 from bulkhead.judge.bounds import LOWER, UPPER
 from bulkhead.judge.expect import Expect
-from tests.judge.made import KILL, broken, change, check, good_run, judge_small, judged, without
+from tests.judge.made import (
+    KILL,
+    accounted,
+    broken,
+    change,
+    check,
+    good_run,
+    judge_small,
+    judged,
+    without,
+)
 from tests.support.runs import Failed, MadeRun
 
 GAVE_UP: dict[str, Any] = {"status": 0, "error": "timeout", "instance": ""}
@@ -102,7 +111,7 @@ def test_a_bound_that_is_reached_is_kept_and_beyond_it_fails(
     run: MadeRun, name: str, make: Any, figure: Any, below: Any, wider: Any, beyond: list[str]
 ) -> None:
     make(run)
-    with account.opened(run.write()) as rows:
+    with accounted(run) as rows:
         kept = judge_small(rows, **wider, **{name: figure})
         over = judge_small(rows, **wider, **{name: below})
     assert broken(kept) == {}
@@ -144,7 +153,7 @@ def test_a_run_that_does_not_show_what_it_should_is_invalid(
     run: MadeRun, name: str, make: Any, figure: int, wider: dict[str, Any]
 ) -> None:
     make(run)
-    with account.opened(run.write()) as rows:
+    with accounted(run) as rows:
         shown = judge_small(rows, **wider, **{name: figure})
         less = judge_small(rows, **wider, **{name: figure + 1})
     assert broken(shown) == {}
@@ -155,7 +164,7 @@ def test_a_run_that_does_not_show_what_it_should_is_invalid(
 def test_every_bound_is_tried_above() -> None:
     tried = [one[0] for one in CASES] + [one[0] for one in LOWER_CASES]
     assert set(tried) == set(UPPER) | set(LOWER)
-    elsewhere = {"causes", "share", "min_requests", "late_p99_ms"}
+    elsewhere = {"causes", "share", "min_requests", "late_p99_ms", "late_baseline_ms"}
     assert set(tried) | elsewhere == set(Expect.model_fields)
 
 
@@ -199,7 +208,7 @@ def test_what_failed_before_the_faults_were_over_does_not_count_to_settling(run:
 def test_other_causes_than_the_allowed_ones_fail(run: MadeRun) -> None:
     fail_repeatable(run)
     fail_once(run)
-    with account.opened(run.write()) as rows:
+    with accounted(run) as rows:
         allowed = {"failed_repeatable": 2, "failed_once": 2}
         both = judge_small(rows, **allowed, causes=["client_timeout", "reset_once"])
         one = judge_small(rows, **allowed, causes=["client_timeout"])
@@ -219,7 +228,7 @@ def test_other_causes_than_the_allowed_ones_fail(run: MadeRun) -> None:
 def test_the_share_of_an_instance_is_of_the_answers_of_its_service(run: MadeRun) -> None:
     """25 answers of the api instances during the faults, of which api-2 made 9."""
     run.request("b-0", 110.05, instance="web-1")
-    with account.opened(run.write()) as rows:
+    with accounted(run) as rows:
         assert broken(judge_small(rows, share={"api-2": [0.36, 0.36], "web-1": [1, 1]})) == {}
         low = judge_small(rows, share={"api-2": [0.37, 1], "web-2": [0, 0]})
         high = judge_small(rows, share={"api-2": [0, 0.35]})

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from tests.support.stack import ROOT, Stack, new_stack
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.load]
 
 # Short, and slow enough for a busy machine; the bounds are the default ones: nothing may fail.
 SHORT = """
@@ -32,6 +33,7 @@ recovery_s = 2
 [expect]
 min_requests = 300
 late_p99_ms = 1000
+late_baseline_ms = 1000
 """
 FAULT = """
 [[faults]]
@@ -109,20 +111,26 @@ def test_a_service_that_acknowledges_before_it_commits_is_found_out(
     assert verdict["figures"]["lost"] > 0
 
 
+# Shorter than the hang; and least_conn would soon send the hung instance nothing more.
+HANGING = ("--set", "services.api.timeout_s=1", "--set", "services.api.policy=round_robin")
+ENOUGH = 10
+
+
 def test_a_service_that_ignores_the_key_is_found_out(stack: Stack, tmp_path: Path) -> None:
     # What the hung instance has in hand is done elsewhere, and then once more when it goes on.
     hang = drill_file(tmp_path, "hang", "any api", "hold_s = 2.5\n")
-    settings = ("services.api.app=tests.support.ignores_keys", "services.api.timeout_s=1")
-    words = [word for one in settings for word in ("--set", one)]
-    verdict = run(stack, str(hang), *words, code=1)
+    broken_one = "services.api.app=tests.support.ignores_keys"
+    verdict = run(stack, str(hang), *HANGING, "--set", broken_one, code=1)
     assert "nothing_doubled" in broken(verdict)
+    assert verdict["figures"]["moved_on"] > ENOUGH
     assert verdict["figures"]["doubled"] > 0
 
 
 def test_the_same_hang_doubles_nothing_in_the_real_service(stack: Stack, tmp_path: Path) -> None:
     """The proof that the test above shows the service's fault and not the drill's."""
     hang = drill_file(tmp_path, "hang", "any api", "hold_s = 2.5\n")
-    verdict = run(stack, str(hang), "--set", "services.api.timeout_s=1", code=0)
+    verdict = run(stack, str(hang), *HANGING, code=0)
+    assert verdict["figures"]["moved_on"] > ENOUGH
     assert verdict["figures"]["doubled"] == 0
 
 
@@ -147,10 +155,15 @@ def test_here_uses_the_stack_that_is_up_and_leaves_it_up(stack: Stack, tmp_path:
     assert {name: one["pid"] for name, one in stack.status().items()} == before
     needs = stack.bulkhead("drill", "nginx-defaults", "--here", check=False)
     assert needs.returncode == 3
-    assert "which is not in force" in needs.stderr
+    assert "is not in force in the stack that is up" in needs.stderr
+    other = ("--set", "services.api.policy=round_robin")
+    assert stack.bulkhead("drill", "steady", "--here", *other, check=False).returncode == 3
 
 
-def test_ctrl_c_undoes_the_fault_and_stops_everything(stack: Stack, tmp_path: Path) -> None:
+@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGTERM] * 2], ids=["once", "twice"])
+def test_a_signal_undoes_the_fault_and_stops_everything(
+    stack: Stack, tmp_path: Path, signals: list[signal.Signals]
+) -> None:
     hang = drill_file(tmp_path, "hang", "all api", "hold_s = 3600\n")
     child = subprocess.Popen(
         [sys.executable, "-m", "bulkhead.cli", "drill", str(hang)],
@@ -166,18 +179,28 @@ def test_ctrl_c_undoes_the_fault_and_stops_everything(stack: Stack, tmp_path: Pa
         return [line for text in found for line in text.splitlines() if f'"{kind}"' in line]
 
     wait_until("the fault is held", lambda: events("held") or child.poll() is not None, 40)
-    child.send_signal(signal.SIGINT)
+    for number in signals:  # a person who sees nothing happen presses it again
+        child.send_signal(number)
+        wait_until("it has been taken", partial(taken, child.pid, number))
     out, said = child.communicate(timeout=60)
-    assert child.returncode == 130, out + said
-    assert "ended by SIGINT" in said
+    assert child.returncode == 128 + signals[0], out + said
+    assert f"ended by {signals[0].name}" in said
     assert events("healed"), out + said
     assert not (stack.home.path / "drill" / "run" / "stack.json").exists(), "its stack is still up"
+
+
+def taken(pid: int, number: signal.Signals) -> bool:
+    """Whether the signal waits for nobody any more (proc(5), ShdPnd)."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (mask,) = (line.split()[1] for line in status.splitlines() if line.startswith("ShdPnd:"))
+    return not int(mask, 16) >> (number - 1) & 1
 
 
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
         (["drill", "kill-won"], 2, "drill kill-won: no such drill; did you mean kill-one?"),
+        (["drill", "steady", "--seed", "-1"], 2, "drill: --seed -1: must be 0 or more"),
         (["drill", "steady", "--repeat", "0"], 2, "drill: --repeat 0: must be 1 to 100"),
         (["drill", "steady", "--here"], 5, "is not up: run `make up`"),
         (["drill", "steady", "--set", "drill.load.rate=-1"], 3, "load.rate = -1: must be greater"),

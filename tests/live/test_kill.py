@@ -22,7 +22,7 @@ from bulkhead.records import ClientRow, ProxyRow, read_rows
 from tests.support.stack import ROOT, Stack, running_stack
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.load]
 
 # Three kills in ten seconds, with so little thinking that every process is busy when it is killed.
 LOAD_S, USERS, PACE, KILLS = 11, 80, 0.1, 3

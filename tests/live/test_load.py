@@ -18,7 +18,7 @@ from bulkhead.records import ClientRow, ProxyRow, ServiceRow, read_rows
 from tests.support.stack import ROOT, Stack, new_stack
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.load]
 
 
 @pytest.fixture(scope="module")

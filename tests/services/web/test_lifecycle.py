@@ -186,7 +186,7 @@ def test_workers_whose_master_was_killed_free_the_port_and_finish(
         wait_until("all calls in flight", lambda: len(ledger.asked) == 4)
         web.send(signal.SIGKILL)
         web.wait()
-        wait_until("nothing accepts any more", lambda: not accepts(web.port), 0.3)
+        wait_until("nothing accepts any more", lambda: not accepts(web.port))
         successor_serves(web)
         assert [future.result().status for future in slow] == [200] * 4
     wait_until("the orphans are gone", lambda: not any(alive(pid) for pid in orphans), 2.0)
@@ -194,11 +194,10 @@ def test_workers_whose_master_was_killed_free_the_port_and_finish(
 
 def successor_serves(web: WebInstance) -> None:
     """Start a new master on the same port, as a supervisor would, while the orphans still work."""
-    started = time.monotonic()
     web.log.unlink()
     web.start()
     assert program(web.port).get("/whoami").json()["pid"] in web.workers()
-    assert time.monotonic() - started < 0.9, "the port was free, not retried after a second"
+    assert "in use" not in web.log.read_text(), "the port was free, not tried again later"
 
 
 def resume(pid: int) -> None:
