@@ -31,6 +31,7 @@ UPPER: Mapping[str, str] = {
     "recovery_s": "longest time until a dead instance was up again in s",
     "settle_s": "time from the end of the faults to the last failure in s",
 }
+# Bounds on what counts from the planned time.
 FROM_PLANNED = frozenset({*LATENCIES, "p99_ratio", "delayed"})
 LOWER: Mapping[str, str] = {
     "moved_on_min": "requests that moved on to another instance",
@@ -69,7 +70,7 @@ def _at_most(case: Case, name: str, words: str, figure: float | None, bound: flo
 
 
 def _unproved(found: Check) -> Check:
-    """A latency that is beyond its bound, measured from times at which nothing may have been sent."""
+    """A latency beyond its bound that the generator may have made by sending late."""
     why = "but it counts from the planned time, and the load did not keep its schedule"
     return replace(found, verdict="INVALID", message=f"{found.message}, {why}")
 

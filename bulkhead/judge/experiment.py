@@ -121,7 +121,7 @@ def schedule_kept(case: Case) -> Finding:
 def _longest_gap_s(case: Case) -> float:
     """A gap that the planned arrivals may leave by chance, at their mean rate."""
     rate = case.one(f"SELECT {RATE_PER_S} FROM requests")
-    return max(GAP_S, GAP_ARRIVALS / rate) if rate else GAP_S
+    return max(GAP_S, round(GAP_ARRIVALS / rate, 6)) if rate else GAP_S
 
 
 def _lateness(where: str, late: float | None, most: float) -> Iterator[str]:

@@ -175,16 +175,39 @@ def test_a_drill_that_says_nothing_allows_no_failure(run: MadeRun) -> None:
     assert broken(judged(run)) == dict.fromkeys(wanted, "FAIL")
 
 
-@pytest.mark.parametrize("bound", ["recovery_s", "settle_s", "p99_faults_ms", "max_faults_ms"])
-def test_a_figure_that_the_run_cannot_give_is_invalid(run: MadeRun, bound: str) -> None:
+def test_latencies_prove_nothing_when_the_generator_was_late(run: MadeRun) -> None:
+    for number, by in ((30, 0.1), (50, 0.2), (70, 0.2)):  # one in each phase
+        sent = next(one.sent for one in run.clients if one.id == f"a-{number}")
+        change(run.clients, f"a-{number}", planned=sent - by)
+    change(run.clients, "a-52", **GAVE_UP, done=KILL + 5.03)
+    without(run.proxies, "a-52")
+    die_longer(run)
+    latencies: dict[str, Any] = {
+        "p99_baseline_ms": 20, "p99_faults_ms": 20, "max_faults_ms": 20, "p99_recovery_ms": 20,
+        "p99_ratio": 1.5, "delayed": 0,
+    }  # fmt: skip
+    others: dict[str, Any] = {"failed_repeatable": 0, "settle_s": 4, "recovery_s": 1}
+    with accounted(run) as rows:
+        bounds = latencies | others | {"late_baseline_ms": 100}
+        kept = judge_small(rows, late_p99_ms=200, **bounds)
+        late = judge_small(rows, late_p99_ms=199.9, **bounds)
+    assert broken(kept) == dict.fromkeys(latencies | others, "FAIL")
+    invalid = dict.fromkeys(("schedule_kept", *latencies), "INVALID")
+    assert broken(late) == invalid | dict.fromkeys(others, "FAIL")
+    message = check(late, "p99_faults_ms").message
+    assert "at most 20 is promised, but it counts from the planned time" in message
+
+
+def test_a_figure_that_the_run_cannot_give_is_invalid(run: MadeRun) -> None:
     run.events[:] = [
         one
         for one in run.events
         if not one.fault and one.detail != "dead" and one.target != "faults"
     ]
-    verdict = judged(run, planned=0, **{bound: 1000})
-    assert verdict.figures[bound] is None
-    assert broken(verdict) == {bound: "INVALID"}
+    unknown = ("recovery_s", "settle_s", "p99_faults_ms", "max_faults_ms")
+    verdict = judged(run, planned=0, **dict.fromkeys(unknown, 1000))
+    assert [verdict.figures[name] for name in unknown] == [None] * len(unknown)
+    assert broken(verdict) == dict.fromkeys(unknown, "INVALID")
 
 
 def test_an_instance_that_stays_dead_took_at_least_until_the_end(run: MadeRun) -> None:
@@ -232,9 +255,16 @@ def test_the_share_of_an_instance_is_of_the_answers_of_its_service(run: MadeRun)
         assert broken(judge_small(rows, share={"api-2": [0.36, 0.36], "web-1": [1, 1]})) == {}
         low = judge_small(rows, share={"api-2": [0.37, 1], "web-2": [0, 0]})
         high = judge_small(rows, share={"api-2": [0, 0.35]})
-        nobody = judge_small(rows, share={"echo-1": [0, 1]})
+        unheard = judge_small(rows, share={"api-9": [0, 0], "echo-1": [0, 1]})
     assert broken(low) == broken(high) == {"share api-2": "FAIL"}
-    assert broken(nobody) == {"share echo-1": "INVALID"}
+    assert broken(unheard) == {"share api-9": "INVALID", "share echo-1": "INVALID"}
+    assert check(unheard, "share api-9").message == "there is no instance api-9"
+
+
+def test_a_service_that_answered_nothing_has_no_shares(run: MadeRun) -> None:
+    verdict = judged(run, share={"web-1": [0, 1]})
+    assert broken(verdict) == {"share web-1": "INVALID"}
+    assert "the run cannot tell" in check(verdict, "share web-1").message
 
 
 # quantiles
