@@ -50,6 +50,7 @@ class Books:
         self.stopping = True
         if self._pacer:
             self._pacer.stop()
+            log.info("no more arrivals; what is in flight may finish")
 
     def cut(self) -> None:
         """Wait for no answer any more."""

@@ -33,6 +33,8 @@ _ERRORS: dict[int | None, Error] = {
     errno.EPIPE: "reset",
     errno.ETIMEDOUT: "timeout",
 }
+# What the generator itself has run out of: files, ports, memory.
+_ITS_OWN = {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM}
 
 Address: TypeAlias = tuple[int, tuple[Any, ...]]  # family and address, as the system names them
 
@@ -85,7 +87,7 @@ class Channel:
                 self._unsent = text
                 self._connect()
         except OSError as error:
-            self.give_up(_ERRORS.get(error.errno, "other"))
+            self.give_up(_kind_of(error))
 
     def give_up(self, error: Error) -> None:
         """End the request in flight without an answer; the connection is not used again."""
@@ -135,7 +137,7 @@ class Channel:
                 self._reading = self._watch(self._sock.fileno(), READABLE, self._on_readable)
             self._send(self._unsent)
         except OSError as error:
-            self.give_up(_ERRORS.get(error.errno, "other"))
+            self.give_up(_kind_of(error))
 
     def _send(self, text: bytes) -> None:
         """Hand to the kernel what it takes of `text`, which no one has handed to it before."""
@@ -153,7 +155,7 @@ class Channel:
         except BlockingIOError:
             return
         except OSError as error:
-            self.give_up(_ERRORS.get(error.errno, "other"))
+            self.give_up(_kind_of(error))
             return
         request = self.request
         if request is None:  # idle: an end of stream, or octets that no one asked for
@@ -190,3 +192,10 @@ class Channel:
             self.close()
         self.request = self._answer = None
         self._ended(self, request, "", reply)
+
+
+def _kind_of(error: OSError) -> Error:
+    """How the request ended. What says nothing about the server is raised: it ends the load."""
+    if error.errno in _ITS_OWN:
+        raise error
+    return _ERRORS.get(error.errno, "other")

@@ -6,7 +6,7 @@ from typing import Any
 
 import locust
 
-from loadtest import settings, shapes
+from loadtest import parent, settings, shapes
 from loadtest.evidence import Evidence
 from loadtest.users import Browser, OnceUser, Reader, Writer
 
@@ -14,6 +14,7 @@ __all__ = ["Browser", "Reader", "Shape", "Writer"]
 
 try:
     chosen = settings.read(os.environ)
+    parent.end_with_it(os.environ)
 except ValueError as error:
     sys.exit(f"loadtest/locustfile.py: {error}")
 

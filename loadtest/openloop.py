@@ -14,7 +14,7 @@ from locust import User, task
 from locust.exception import StopUser
 from locust.runners import LocalRunner
 
-from loadtest import open_settings, signals
+from loadtest import open_settings, parent, signals
 from loadtest.books import Books
 from loadtest.pacer import Pacer
 from loadtest.plan import Plan, planned
@@ -22,10 +22,13 @@ from loadtest.tally import Tally
 
 __all__ = ["OpenLoop"]
 
+ALONE = "loadtest/openloop.py: one process owns the whole schedule: no --processes"
+
 log = logging.getLogger(__name__)
 
 try:
     chosen = open_settings.read(os.environ)
+    parent.end_with_it(os.environ)
 except ValueError as error:
     sys.exit("\n".join(f"loadtest/openloop.py: {line}" for line in str(error).splitlines()))
 
@@ -65,7 +68,7 @@ class OpenLoop(User):
 def install(environment: Any, runner: Any, **_more: object) -> None:
     """Locust's `init` listener: the books of this process, and an orderly end."""
     if not isinstance(runner, LocalRunner):
-        sys.exit("loadtest/openloop.py: one process owns the whole schedule: no --processes")
+        sys.exit(ALONE)
     environment.books = books = Books(chosen.rows)
     environment.events.test_start.add_listener(books.on_test_start)
     environment.events.test_stopping.add_listener(books.on_test_stopping)
@@ -87,6 +90,13 @@ def patient_stop(parser: Any, **_more: object) -> None:
     parser.set_defaults(stop_timeout=chosen.request_timeout_s + 1)
 
 
+def one_process(parser: Any, **_more: object) -> None:
+    """Refuse workers before they exist: one without a master looks for it for five minutes."""
+    if parser.parse_known_args()[0].processes:
+        sys.exit(ALONE)
+
+
 events: Any = locust.events
 events.init.add_listener(install)
 events.init_command_line_parser.add_listener(patient_stop)
+events.init_command_line_parser.add_listener(one_process)

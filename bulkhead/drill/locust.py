@@ -47,6 +47,7 @@ def run(root: Path, url: str, load: Load, out: RunDir, progress: Say) -> None:
             cwd=root,
             env={
                 **os.environ,
+                "BULKHEAD_PARENT_PID": str(os.getpid()),  # it ends when we are killed
                 "BULKHEAD_PROXY_URL": url,
                 "BULKHEAD_CLIENT_ROWS": str(out.client_rows),
                 "BULKHEAD_SHAPE": load.shape,

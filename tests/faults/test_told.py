@@ -1,6 +1,7 @@
 """slow, errors, busy, memory and crash_at_boot: what the real services are told to do wrong."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
@@ -36,6 +37,8 @@ OWN: dict[type[BaseException] | None, tuple[str, ...]] = {
 }
 ENDS = pytest.mark.parametrize("error", [None, BrokenError, KeyboardInterrupt])
 SLOW_MS, MEMORY_MB = 300, 200
+BY_ITSELF = "; supervisord started them by itself"
+WHEN_TOLD = "; supervisord started them when told to (startProcess)"
 
 
 def target(name: str) -> str:
@@ -93,7 +96,8 @@ def test_it_holds_and_is_undone(
     params, seen = CASES[fault]
     with ended_by(error), inject(real_site, fault, *BOTH, **params) as proof:
         assert proof
-        assert all(seen(real_site, name) for name in BOTH)
+        with ThreadPoolExecutor() as looks:  # at once: busy does not last
+            assert list(looks.map(partial(seen, real_site), BOTH)) == [True, True]
         assert_well(real_site, "api-2")  # and nobody else
         if error:
             raise error
@@ -166,7 +170,8 @@ def test_an_instance_that_crashes_at_boot_stays_away(
     assert list(real.home.admin.glob("*.crash")) == []
     for name in names:
         wait_until("it answers", partial(real_site.answers, instance(real_site, name)))
-    assert error or injected.undone.endswith("; supervisord started them by itself")
+    # Which of the two: on a busy machine supervisord's pause and a boot take longer than is waited.
+    assert error or injected.undone.endswith((BY_ITSELF, WHEN_TOLD))
 
 
 def test_what_supervisord_has_given_up_is_started_by_a_call(real_site: Site) -> None:
@@ -175,7 +180,7 @@ def test_what_supervisord_has_given_up_is_started_by_a_call(real_site: Site) -> 
         one = (instance(real_site, "api-1"),)
         supervised.stop(real_site, one)  # as after FATAL: it will not try again by itself
         assert is_refused(real_site, "api-1")
-    assert injected.undone.endswith("; supervisord started them when told to (startProcess)")
+    assert injected.undone.endswith(WHEN_TOLD)
     assert ask(real_site, "api-1", target("api-1")).status == 200
 
 

@@ -85,7 +85,8 @@ def test_everything_is_private_to_its_user(echo_stack: Stack) -> None:
     assert home.supervisor_socket.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_home_with_a_space_works(tmp_path: Path) -> None:
+def test_a_home_with_a_space_works(tmp_path_factory: pytest.TempPathFactory) -> None:
+    tmp_path = tmp_path_factory.mktemp("a")  # a short name: the path of a unix socket is limited
     with new_stack(tmp_path / "home", ECHO) as stack:
         # BULKHEAD_SET is split at spaces, so this one goes by --set.
         words = ("--set", f"stack.home={tmp_path}/a home")

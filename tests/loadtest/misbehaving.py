@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Self
 
+LATE_S = 0.3
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -145,7 +146,7 @@ def stay_silent(_sock: socket.socket, ended: threading.Event) -> None:
 
 
 def answer_late(sock: socket.socket, ended: threading.Event) -> None:
-    ended.wait(0.7)
+    ended.wait(LATE_S)
     sock.sendall(OK)
 
 

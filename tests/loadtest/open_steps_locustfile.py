@@ -1,9 +1,12 @@
-"""The open loop with a plan of its own: the steps in BULKHEAD_TEST_STEPS, one at a time."""
+"""The open loop with a plan of its own: the steps in BULKHEAD_TEST_STEPS, one at a time.
+
+After a step in which the server does something to the idle connection there is time for it.
+"""
 
 import json
 import os
 from dataclasses import replace
-from itertools import count
+from itertools import accumulate
 from typing import Any
 
 from loadtest import openloop
@@ -17,7 +20,8 @@ STEPS = [
     Kind(f"step {n}", method, path, 200, CONTENT, members={} if method in ("POST", "PUT") else None)
     for n, (method, path) in enumerate(json.loads(os.environ["BULKHEAD_TEST_STEPS"]))
 ]
-GAP_S = 0.2
+PAUSES_S = [0.4 if step.place.startswith("/idle") else 0.05 for step in STEPS]
+MOMENTS = list(accumulate(PAUSES_S, initial=0.0))
 
 
 class Steps(openloop.OpenLoop):
@@ -25,9 +29,9 @@ class Steps(openloop.OpenLoop):
         plan = super().plan()
         return replace(
             plan,
-            moments=(n * GAP_S for n in count()),
+            moments=iter(MOMENTS),
             kinds=iter(STEPS),
             stencils={kind.name: Stencil(kind, "127.0.0.1") for kind in STEPS},
-            end_s=len(STEPS) * GAP_S - GAP_S / 2,
+            end_s=MOMENTS[-1],
             connections=1,
         )

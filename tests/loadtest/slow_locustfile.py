@@ -1,4 +1,4 @@
-"""Users that always have a request in flight: one of 0.7 s, or one that is never answered."""
+"""Users that always have a request in flight: one of 0.3 s, or one that is never answered."""
 
 import os
 from typing import Any
@@ -6,9 +6,12 @@ from typing import Any
 import locust
 from locust import task
 
+from loadtest import parent
 from loadtest.client import Request
 from loadtest.evidence import Evidence
 from loadtest.users import OnceUser
+
+parent.end_with_it(os.environ)
 
 
 class Slow(OnceUser):

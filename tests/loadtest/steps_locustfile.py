@@ -12,11 +12,14 @@ from typing import Any
 import locust
 from locust import FastHttpUser, task
 
+from loadtest import parent
 from loadtest.client import Client, Request
 from loadtest.evidence import Evidence
 from loadtest.settings import address
 from loadtest.users import OnceUser
 from loadtest.wire import Connection
+
+parent.end_with_it(os.environ)
 
 STEPS = json.loads(os.environ["BULKHEAD_TEST_STEPS"])
 CONNECT_TIMEOUT_S = 0.3

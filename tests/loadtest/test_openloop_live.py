@@ -72,17 +72,16 @@ def test_the_web_ui_starts_and_stops_it_as_often_as_one_likes(tmp_path: Path) ->
         ui = f"http://127.0.0.1:{ports[0]}"
         arguments = ("--web-host", "127.0.0.1", "--web-port", str(ports[0]))
         env = running.open_environment(stub.url, rows_file, MIX='{"list": 1, "post": 1}')
-        with running.started(running.OPEN, *arguments, env=env) as process:
+        with running.started(running.OPEN, *arguments, env=env) as load:
             wait_until("the page", lambda: stub.url in fetch(ui), 15)
             start_and_stop(ui, stub)
             start_and_stop(ui, stub)
-            process.send_signal(signal.SIGTERM)
-            _, log = process.communicate(timeout=15)
+            load.process.send_signal(signal.SIGTERM)
+            assert load.end() == 0, load.log
     rows = running.client_rows(rows_file)
     assert Counter(stub.ids) == Counter(row.id for row in rows)
     assert len({row.id.partition("-")[0] for row in rows}) == 2
-    assert f"client rows: {len(rows)} in" in log
-    assert process.returncode == 0
+    assert f"client rows: {len(rows)} in" in load.log
 
 
 def start_and_stop(ui: str, stub: Stub) -> None:

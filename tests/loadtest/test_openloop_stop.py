@@ -2,8 +2,8 @@
 
 import json
 import re
+import resource
 import signal
-import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,15 +31,20 @@ def numbers(rows: list[ClientRow]) -> list[int]:
 class Load:
     """An open loop in a process of its own, against a server with a script."""
 
-    process: subprocess.Popen[str]
+    locust: running.Running
     server: Misbehaving
     rows_file: Path
-    log: str = ""
+
+    @property
+    def log(self) -> str:
+        return self.locust.log
+
+    def signal(self, number: signal.Signals) -> None:
+        self.locust.process.send_signal(number)
 
     def ends(self) -> list[ClientRow]:
         """Its rows, complete, once it has ended well."""
-        _, self.log = self.process.communicate(timeout=30)
-        assert self.process.returncode == 0, self.log
+        assert self.locust.end() == 0, self.log
         rows = running.client_rows(self.rows_file)
         assert numbers(rows) == list(range(1, len(rows) + 1))
         assert f"client rows: {len(rows)} in {self.rows_file}" in self.log
@@ -58,16 +63,16 @@ def loading(
         running.started(
             *(running.OPEN, "--headless", "--only-summary", *arguments),
             env=running.open_environment(server.url, rows_file, **asked),
-        ) as process,
+        ) as locust,
     ):
-        yield Load(process, server, rows_file)
+        yield Load(locust, server, rows_file)
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_lets_what_is_in_flight_finish(tmp_path: Path, end: signal.Signals) -> None:
     with loading(tmp_path, ("/late",)) as load:
         wait_until("requests in flight", lambda: len(load.server.seen) > 20)
-        load.process.send_signal(end)
+        load.signal(end)
         rows = load.ends()
     assert {(row.status, row.error) for row in rows} == {(200, "")}
 
@@ -78,7 +83,7 @@ def test_what_never_finishes_is_given_its_time_out_and_no_more(
 ) -> None:
     with loading(tmp_path, ("/silent",), REQUEST_TIMEOUT_S=1, CONNECTIONS=10) as load:
         wait_until("all connections used", lambda: len(load.server.seen) == 10)
-        load.process.send_signal(end)
+        load.signal(end)
         rows = load.ends()
     ends = Counter(row.error for row in rows)
     assert ends.keys() <= {"timeout", "unsent"}
@@ -89,16 +94,9 @@ def test_what_never_finishes_is_given_its_time_out_and_no_more(
 def test_a_second_signal_waits_for_nothing(tmp_path: Path, end: signal.Signals) -> None:
     with loading(tmp_path, ("/silent",), REQUEST_TIMEOUT_S=600) as load:
         wait_until("requests in flight", lambda: len(load.server.seen) > 10)
-        load.process.send_signal(end)
-        arrived = -1
-
-        def no_more_arrive() -> bool:
-            nonlocal arrived
-            before, arrived = arrived, len(load.server.seen)
-            return before == arrived
-
-        wait_until("the first signal stops the arrivals", no_more_arrive, every_s=0.3)
-        load.process.send_signal(end)
+        load.signal(end)
+        load.locust.wait_for_words("no more arrivals")
+        load.signal(end)
         rows = load.ends()
     assert {row.error for row in rows} == {"stopped"}
 
@@ -126,7 +124,7 @@ def test_rows_reach_the_file_while_it_runs(tmp_path: Path) -> None:
     """So that SIGKILL, which nothing can answer, costs no more than the last moments."""
     with loading(tmp_path, ("/ok",)) as load:
         wait_until("rows", lambda: load.rows_file.exists() and load.rows_file.stat().st_size)
-        load.process.send_signal(signal.SIGTERM)
+        load.signal(signal.SIGTERM)
         load.ends()
 
 
@@ -154,6 +152,19 @@ def test_an_error_of_the_load_itself_ends_it_at_once_and_is_not_hidden(tmp_path:
     assert len(stub.ids) < 100
 
 
+def test_what_the_load_itself_runs_out_of_breaks_it_and_blames_nobody(tmp_path: Path) -> None:
+    """It may open no more files, so no more connections: that says nothing about the server."""
+    with loading(tmp_path, ("/silent",), REQUEST_TIMEOUT_S=600) as load:
+        wait_until("requests in flight", lambda: len(load.server.seen) > 10)
+        resource.prlimit(load.locust.process.pid, resource.RLIMIT_NOFILE, (10, 10))
+        assert load.locust.end() == 1, load.log
+    assert "the open loop broke" in load.log
+    assert "Too many open files" in load.log
+    rows = running.client_rows(load.rows_file)
+    assert numbers(rows) == list(range(1, len(rows) + 1))
+    assert {row.error for row in rows} <= {"stopped", "unsent"}
+
+
 def test_a_file_that_cannot_be_opened_ends_it_before_any_request(tmp_path: Path) -> None:
     rows_file = tmp_path / "no such folder" / "client.jsonl"
     with Misbehaving(("/ok",)) as server:
@@ -166,7 +177,7 @@ def test_a_file_that_cannot_be_opened_ends_it_before_any_request(tmp_path: Path)
 
 def test_locust_counts_and_blames_the_same_as_the_rows(tmp_path: Path) -> None:
     with loading(
-        tmp_path, ("/not-found", "/reset", "/ok"), LOAD_S=2, MIX='{"list": 1, "post": 1}'
+        tmp_path, ("/not-found", "/reset", "/ok"), LOAD_S=1, MIX='{"list": 1, "post": 1}'
     ) as load:
         rows = load.ends()
     counted = re.findall(r"^(\w+) +(\S+) +(\d+) +(\d+)\(", load.log, re.MULTILINE)
@@ -182,7 +193,7 @@ def test_locust_counts_and_blames_the_same_as_the_rows(tmp_path: Path) -> None:
 
 def test_locusts_response_times_are_the_latencies_from_the_planned_moments(tmp_path: Path) -> None:
     figures = tmp_path / "figures"
-    asked = {"LOAD_S": 1, "CONNECTIONS": 2}
+    asked = {"LOAD_S": 0.5, "CONNECTIONS": 2}
     with loading(tmp_path, ("/ok", "/late"), "--json-file", str(figures), **asked) as load:
         rows = load.ends()
     (told,) = json.loads(figures.with_suffix(".json").read_text())
@@ -195,10 +206,12 @@ def test_locusts_response_times_are_the_latencies_from_the_planned_moments(tmp_p
     assert sum(told["num_reqs_per_sec"].values()) == len(rows)
 
 
-def test_a_locust_with_worker_processes_is_refused() -> None:
+def test_a_locust_with_worker_processes_is_refused_before_it_has_any() -> None:
     done = running.locust(running.OPEN, "--processes", "2", env={"BULKHEAD_LOAD_S": "1"})
-    assert "one process owns the whole schedule: no --processes" in done.stderr
-    assert done.returncode != 0
+    assert done.stderr == (
+        "loadtest/openloop.py: one process owns the whole schedule: no --processes\n"
+    )
+    assert done.returncode == 1
 
 
 def test_a_host_that_is_not_this_machine_is_refused(tmp_path: Path) -> None:

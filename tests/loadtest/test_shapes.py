@@ -1,12 +1,15 @@
 """Load shapes: the plan as arithmetic, and as Locust carries it out."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from loadtest.stages import RAMP, SPIKE, Stage, at, stages
 from tests.loadtest import running
 from tests.loadtest.stub import serving
+
+SHAPES = ("spike", "ramp")
 
 
 def test_a_spike_is_a_fifth_then_all_then_a_fifth() -> None:
@@ -42,22 +45,31 @@ def test_nothing_follows_the_last_stage() -> None:
     assert at(stages(SPIKE, 60, 50), 60) is None
 
 
-@pytest.mark.live
-def test_locust_follows_a_spike() -> None:
-    assert steps_taken("spike") == [2, 10, 2]
+@pytest.fixture(scope="module")
+def steps_taken() -> dict[str, list[int]]:
+    """For each shape the numbers of users that Locust went to with -u 10 in six seconds.
+
+    Both at once: they mostly wait.
+    """
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(SHAPES, pool.map(numbers_of_users, SHAPES), strict=True))
 
 
 @pytest.mark.live
-def test_locust_follows_a_ramp() -> None:
-    steps = steps_taken("ramp")
+def test_locust_follows_a_spike(steps_taken: dict[str, list[int]]) -> None:
+    assert steps_taken["spike"] == [2, 10, 2]
+
+
+@pytest.mark.live
+def test_locust_follows_a_ramp(steps_taken: dict[str, list[int]]) -> None:
+    steps = steps_taken["ramp"]
     assert steps == sorted(set(steps))
     assert steps[0] <= 2
     assert steps[-1] >= 9
     assert len(steps) >= 4  # Locust looks once a second, ten steps take six
 
 
-def steps_taken(shape: str) -> list[int]:
-    """The numbers of users that Locust went to with -u 10 in six seconds."""
+def numbers_of_users(shape: str) -> list[int]:
     with serving() as stub:
         env = {"BULKHEAD_SHAPE": shape, "BULKHEAD_PROXY_URL": stub.url}
         done = running.locust(running.LOCUSTFILE, "-u", "10", "-t", "6s", env=env)

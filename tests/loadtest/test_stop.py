@@ -1,7 +1,6 @@
 """However a load test ends, every request that was sent has a row."""
 
 import signal
-import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -22,7 +21,7 @@ def test_a_stop_that_cuts_off_leaves_a_row_for_each_request(tmp_path: Path) -> N
     rows_file = tmp_path / "client.jsonl"
     with Misbehaving() as server:
         done = running.locust(
-            running.SLOW, "Hanging", *load(server, "0"), "-t", "2s", rows=rows_file
+            running.SLOW, "Hanging", *load(server, "0"), "-t", "1s", rows=rows_file
         )
         assert_each_user_was_cut_off(server, rows_file)
     assert f"{USERS} told to Locust, {USERS} cut off by the stop" in done.stderr
@@ -34,20 +33,16 @@ def test_a_signal_ends_it_with_all_rows(tmp_path: Path, end: signal.Signals) -> 
     rows_file = tmp_path / "client.jsonl"
     with (
         Misbehaving() as server,
-        subprocess.Popen(
-            running.command(running.SLOW, "Hanging", "--headless", *load(server, "0")),
+        running.started(
+            *(running.SLOW, "Hanging", "--headless", *load(server, "0")),
             env=running.environment(rows_file),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process,
+        ) as locust,
     ):
         wait_until("a hanging request of each user", lambda: len(server.seen) == 2 * USERS)
-        process.send_signal(end)
-        _, stderr = process.communicate(timeout=15)
+        locust.process.send_signal(end)
+        assert locust.end() == 0, locust.log
         assert_each_user_was_cut_off(server, rows_file)
-    assert f"{USERS} told to Locust, {USERS} cut off by the stop" in stderr
-    assert process.returncode == 0
+    assert f"{USERS} told to Locust, {USERS} cut off by the stop" in locust.log
 
 
 def test_ctrl_c_strikes_no_user_in_the_middle_of_its_bookkeeping(tmp_path: Path) -> None:
@@ -55,22 +50,18 @@ def test_ctrl_c_strikes_no_user_in_the_middle_of_its_bookkeeping(tmp_path: Path)
     rows_file = tmp_path / "client.jsonl"
     with (
         serving() as stub,
-        subprocess.Popen(
-            running.command(running.LOCUSTFILE, "--headless", "-u", "30", "-r", "30"),
+        running.started(
+            *(running.LOCUSTFILE, "--headless", "-u", "30", "-r", "30"),
             env=running.environment(
                 rows_file, {"BULKHEAD_PROXY_URL": stub.url, "BULKHEAD_PACE": "0"}
             ),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process,
+        ) as locust,
     ):
         wait_until("rows", lambda: rows_file.exists() and rows_file.stat().st_size > 50_000)
-        process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=30)
+        locust.process.send_signal(signal.SIGINT)
+        assert locust.end() == 0, locust.log
         assert Counter(stub.ids) == Counter(row.id for row in running.client_rows(rows_file))
-    assert process.returncode == 0, stderr
-    assert "0 cut off by the stop" in stderr
+    assert "0 cut off by the stop" in locust.log
 
 
 def assert_each_user_was_cut_off(server: Misbehaving, rows_file: Path) -> None:
@@ -97,7 +88,7 @@ def test_worker_processes_share_the_file_and_the_master_adds_up(tmp_path: Path) 
     with Misbehaving() as server, free_ports() as ports:
         done = running.locust(
             running.SLOW,
-            *("Slow", *load(server, "5"), "-t", "2s", *workers(ports[0])),
+            *("Slow", *load(server, "5"), "-t", "1s", *workers(ports[0])),
             rows=rows_file,
         )
     rows = running.client_rows(rows_file)

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import subprocess
 from collections import Counter
 from pathlib import Path
 from urllib.parse import urlencode
@@ -23,13 +22,8 @@ def test_a_test_is_started_watched_and_stopped_in_the_web_ui(tmp_path: Path) -> 
     with serving() as stub, free_ports() as ports:
         ui = f"http://127.0.0.1:{ports[0]}"
         arguments = ("--web-host", "127.0.0.1", "--web-port", str(ports[0]), "--class-picker")
-        with subprocess.Popen(
-            running.command(running.LOCUSTFILE, *arguments),
-            env=running.environment(rows_file, {"BULKHEAD_PROXY_URL": stub.url}),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process:
+        env = running.environment(rows_file, {"BULKHEAD_PROXY_URL": stub.url})
+        with running.started(running.LOCUSTFILE, *arguments, env=env) as load:
             page = wait_until("the page", lambda: fetch(ui), 15)
             assert all(word in page for word in (stub.url, "Browser", "Reader", "Writer"))
             form = {"user_count": 2, "spawn_rate": 2, "host": stub.url, "user_classes": "Reader"}
@@ -37,14 +31,13 @@ def test_a_test_is_started_watched_and_stopped_in_the_web_ui(tmp_path: Path) -> 
             wait_until("ten requests", lambda: len(stub.ids) >= 10)
             assert json.loads(fetch(ui, "/stop", {}))["success"]
             figures = json.loads(fetch(ui, "/stats/requests"))
-            process.send_signal(signal.SIGTERM)
-            _, log = process.communicate(timeout=15)
+            load.process.send_signal(signal.SIGTERM)
+            assert load.end() == 0, load.log
     rows = running.client_rows(rows_file)
     assert Counter(stub.ids) == Counter(row.id for row in rows)
     assert figures["stats"][-1]["num_requests"] == len(rows)
     assert {row.name.partition("/api/v1/")[1] for row in rows} == {"/api/v1/"}
-    assert f"client rows: {len(rows)} in" in log
-    assert process.returncode == 0
+    assert f"client rows: {len(rows)} in" in load.log
 
 
 def fetch(url: str, target: str = "/", form: dict[str, object] | None = None) -> str:

@@ -48,7 +48,8 @@ def test_it_fits_a_screen_and_names_what_does_not(
     many = tuple(Check(f"check_{number}", "PASS", "0", "none") for number in range(60))
     shown = text(replace(VERDICT, checks=many + VERDICT.checks), account, storm)
     assert shown.count("\n") <= 45
-    assert all(len(line) <= 110 for line in shown.splitlines())
+    ours = [line for line in shown.splitlines() if str(storm.path) not in line]
+    assert max(map(len, ours)) <= 110
     assert "more: check_" in shown
     assert shown.index("FAIL     failed_repeatable") < shown.index("PASS     check_0")
 
