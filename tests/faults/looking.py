@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psutil
 
@@ -54,14 +54,22 @@ def is_refused(site: Site, name: str) -> bool:
 def processes(site: Site, name: str) -> list[psutil.Process]:
     """Its process and its workers, as psutil sees them."""
     for one in psutil.Process(site.record.pid).children():
-        if one.environ().get("BULKHEAD_INSTANCE") == name:
-            return [one, *one.children(recursive=True)]
+        with suppress(psutil.NoSuchProcess):  # it may end while it is looked at
+            if one.environ().get("BULKHEAD_INSTANCE") == name:
+                return [one, *one.children(recursive=True)]
     return []
 
 
 def have_ended(some: list[psutil.Process]) -> bool:
     """Whether all are dead; who has not been waited for by its parent yet is, too."""
-    return not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in some)
+    return all(map(_has_ended, some))
+
+
+def _has_ended(one: psutil.Process) -> bool:
+    try:
+        return not one.is_running() or one.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # between the two questions
+        return True
 
 
 def are_stopped(site: Site, name: str) -> list[bool]:

@@ -1,6 +1,7 @@
 """nginx_reload and nginx_worker: what is done to the proxy."""
 
 import re
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -17,12 +18,13 @@ ENDS = pytest.mark.parametrize("error", [None, BrokenError, KeyboardInterrupt])
 
 def workers(site: Site) -> list[int]:
     """The workers that do not drain, as psutil sees them."""
-    nginx = [
-        one
-        for one in psutil.Process(site.record.pid).children(recursive=True)
-        if " ".join(one.cmdline()).startswith("nginx: worker process")
-    ]
-    return [one.pid for one in nginx if "shutting down" not in " ".join(one.cmdline())]
+    found = []
+    for one in psutil.Process(site.record.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it may end while it is looked at
+            title = " ".join(one.cmdline())
+            if title.startswith("nginx: worker process") and "shutting down" not in title:
+                found.append(one.pid)
+    return found
 
 
 @ENDS
