@@ -8,7 +8,7 @@ from bulkhead.records import Event, EventKind, encode
 
 
 class Events:
-    """Appends events, from any thread; whoever asks can see how many of a kind there were."""
+    """Appends events, from any thread; each is with the kernel when `note` returns."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("ab", buffering=0)

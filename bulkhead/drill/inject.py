@@ -14,7 +14,7 @@ from bulkhead.drill.schedule import Injection
 from bulkhead.drill.spec import FaultSection
 from bulkhead.errors import EvidenceError
 from bulkhead.faults import base, targets
-from bulkhead.faults.base import FaultError, Site
+from bulkhead.faults.base import Site
 from bulkhead.topology.model import Instance, Topology
 
 # A fault proves within its own bounded waits that it took hold and that it is undone. This is more
@@ -84,8 +84,8 @@ class Injector:
                 self._site.ending.wait(injection.fault.hold_s)
                 self._events.note("heal", where, name, n)
             self._events.note("healed", where, name, n, injected.undone)
-        except (FaultError, OSError) as error:
-            self._events.note("failed", where, name, n, str(error))
+        except Exception as error:  # whatever it was: the judge must know, and the others go on
+            self._events.note("failed", where, name, n, str(error) or repr(error))
         finally:
             with self._choosing:
                 self._busy.subtract(one.name for one in chosen)

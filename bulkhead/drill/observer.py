@@ -5,13 +5,12 @@ by itself. A living process is watched through the kernel alone, at no cost to i
 a dead one is connected to, until somebody accepts there again.
 """
 
-import threading
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 from bulkhead.clock import now
 from bulkhead.control import process
+from bulkhead.drill.background import Background
 from bulkhead.drill.events import Events
 from bulkhead.errors import EvidenceError
 from bulkhead.faults.base import Site
@@ -22,38 +21,22 @@ EVERY_S = 0.01
 State = Literal["up", "dead", "stopped"]
 
 
-class Observer:
-    """A thread for the time of a context; `states` is what it sees now."""
+class Observer(Background):
+    """`states` is what it sees now: from the beginning, and then for the time of its context."""
 
     def __init__(self, site: Site, events: Events) -> None:
+        super().__init__(EVERY_S)
         self._site = site
         self._events = events
         self._instances = site.topology.instances()
         self._processes: dict[str, process.Process] = {}
         self._states: dict[str, State] = {}
-        self._failure: Exception | None = None
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="observer", daemon=True)
+        self.turn()
 
     @property
     def states(self) -> Mapping[str, State]:
         """The last known state of every instance."""
         return dict(self._states)
-
-    def __enter__(self) -> Self:
-        for one in self._instances:
-            self._look(one)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._over.set()
-        self._thread.join()
 
     def require(self) -> None:
         """Check that it still watches.
@@ -61,16 +44,13 @@ class Observer:
         Raises:
             EvidenceError: it has broken, so that the states are not what they seem.
         """
-        if self._failure is not None:
-            raise EvidenceError(f"the observer of the instances broke: {self._failure}")
+        if self.failure is not None:
+            raise EvidenceError(f"the observer of the instances broke: {self.failure}")
 
-    def _watch(self) -> None:
-        try:
-            while not self._over.wait(EVERY_S):
-                for one in self._instances:
-                    self._look(one)
-        except Exception as error:
-            self._failure = error
+    def turn(self) -> None:
+        """Look at every instance."""
+        for one in self._instances:
+            self._look(one)
 
     def _look(self, instance: Instance) -> None:
         state = self._state(instance)

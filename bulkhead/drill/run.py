@@ -18,7 +18,7 @@ from bulkhead.drill.judged import judged
 from bulkhead.drill.observer import Observer
 from bulkhead.drill.progress import Progress
 from bulkhead.drill.schedule import Injection
-from bulkhead.drill.spec import Drill
+from bulkhead.drill.spec import Drill, available
 from bulkhead.faults.base import Site
 from bulkhead.judge.verdict import Verdict
 from bulkhead.report import html
@@ -59,6 +59,7 @@ def run(stage: Stage, drill: Drill, seed: int, runs: Path, say: Say) -> Run:
     planned = schedule.plan(drill.file.faults, seed)
     say(f"{drill.name}: {drill.file.title} (seed {seed})")
     with stage() as site:
+        available(drill, site)
         out = rundir.create(runs, drill.name)
         rundir.write_provenance(
             out, dict(site.topology.file.model_dump(mode="json")), site.record.nginx

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from bulkhead.errors import ConfigError, UsageError
+from bulkhead.errors import ConfigError, StateError, UsageError
 from bulkhead.faults import base
 from bulkhead.faults.targets import problem as target_problem
 from bulkhead.judge.expect import Expect
@@ -95,7 +95,7 @@ class Drill:
 
     def as_dict(self, seed: int) -> dict[str, object]:
         """What drill.json holds: everything that is needed to judge and to repeat a run."""
-        fields = self.file.model_dump(mode="json", exclude_defaults=False)
+        fields = self.file.model_dump(mode="json")
         return {"name": self.name, "story": self.story, "seed": seed, **fields}
 
 
@@ -140,6 +140,18 @@ def fits(drill: Drill, topology: Topology) -> None:
         found.append(("load.locustfile", locustfile, "there is no such file"))
     if found:
         raise ConfigError(*problems.lines(drill.path.name, found))
+
+
+def available(drill: Drill, site: base.Site) -> None:
+    """Check that this stack and this machine can be given the drill's faults.
+
+    Raises:
+        StateError: with one line for each that cannot be done.
+    """
+    kinds = {one.fault: base.make(one.fault, one.params) for one in drill.file.faults}
+    reasons = {name: kind.available(site) for name, kind in kinds.items()}
+    if found := [f"{drill.path.name}: {name}: {why}" for name, why in reasons.items() if why]:
+        raise StateError(*found)
 
 
 def find(words: Path, folder: Path) -> Path:

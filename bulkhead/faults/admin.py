@@ -14,12 +14,24 @@ from bulkhead.control import process
 from bulkhead.control.process import Process
 from bulkhead.control.unix import UnixConnection
 from bulkhead.faults import signals
-from bulkhead.faults.base import FaultError, Site, Targets
+from bulkhead.faults.base import Fault, FaultError, Site, Targets
 from bulkhead.faults.proof import UNDONE_S, held, undone
 from bulkhead.topology.model import Instance
 
 ANSWER_S = 2
 Doors = dict[Process, Path]
+
+
+class Told(Fault):
+    """A fault that live processes are told over their admin sockets, and told to undo."""
+
+    def available(self, site: Site) -> str:
+        """Only over admin sockets."""
+        return missing(site)
+
+    def heal(self, site: Site, targets: Targets) -> None:
+        """Undo whatever they were told."""
+        clear(site, targets)
 
 
 def missing(site: Site) -> str:

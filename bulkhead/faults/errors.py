@@ -9,7 +9,7 @@ from bulkhead.faults.base import Fault, Site, Steps, Targets, register
 
 
 @register
-class Errors(Fault):
+class Errors(admin.Told):
     """The targets answer a share of their requests with a status of failure instead."""
 
     name = "errors"
@@ -21,14 +21,6 @@ class Errors(Fault):
         status: Annotated[int, Field(ge=400, le=599)] = 503
 
     params: Params
-
-    def available(self, site: Site) -> str:
-        """Only over admin sockets."""
-        return admin.missing(site)
-
-    def heal(self, site: Site, targets: Targets) -> None:
-        """Undo whatever they were told."""
-        admin.clear(site, targets)
 
     def hold(self, site: Site, targets: Targets) -> Steps:
         """Tell them, and tell them otherwise."""

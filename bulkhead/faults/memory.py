@@ -16,7 +16,7 @@ GROWN, KEPT = 0.95, 0.2
 
 
 @register
-class Memory(Fault):
+class Memory(admin.Told):
     """Every process of the targets holds `memory_mb` more, touched, until it is undone."""
 
     name = "memory"
@@ -27,14 +27,6 @@ class Memory(Fault):
         memory_mb: Annotated[int, Field(ge=16, le=1024)]
 
     params: Params
-
-    def available(self, site: Site) -> str:
-        """Only over admin sockets."""
-        return admin.missing(site)
-
-    def heal(self, site: Site, targets: Targets) -> None:
-        """Give back whatever is held."""
-        admin.clear(site, targets)
 
     def hold(self, site: Site, targets: Targets) -> Steps:
         """Let them grow; both proofs are the kernel's figure of their memory in RAM."""

@@ -9,7 +9,7 @@ from bulkhead.faults.base import Fault, Site, Steps, Targets, register
 
 
 @register
-class Slow(Fault):
+class Slow(admin.Told):
     """The targets hold a share of their requests up before they do anything for them."""
 
     name = "slow"
@@ -21,14 +21,6 @@ class Slow(Fault):
         share: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     params: Params
-
-    def available(self, site: Site) -> str:
-        """Only over admin sockets."""
-        return admin.missing(site)
-
-    def heal(self, site: Site, targets: Targets) -> None:
-        """Undo whatever they were told."""
-        admin.clear(site, targets)
 
     def hold(self, site: Site, targets: Targets) -> Steps:
         """Tell them; a request that waits out its delay when it is undone still does."""

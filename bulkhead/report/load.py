@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 from bulkhead.accounting.attempts import Attempts
 from bulkhead.accounting.load import Group, Latency, Summary, Writes
+from bulkhead.report.columns import GREEN, RED, offset, paint, table
 
 QUANTILES = ("p50", "p90", "p99", "p99.9", "max")
 BAR_WIDTH = 30
@@ -25,7 +26,7 @@ def text(
 ) -> str:
     """The whole report, a line break at its end; `colour` marks good and bad with ANSI codes."""
     if not summary.all.requests:
-        return _paint("no requests were made", 31, colour) + "\n"
+        return paint("no requests were made", RED, colour) + "\n"
     blocks = [_headline(summary, colour), _names(summary), _instances(summary)]
     if seen is not None:
         blocks.append(_attempts(seen, colour))
@@ -70,13 +71,13 @@ def _headline(summary: Summary, colour: bool) -> list[str]:
 
 def _counted(word: str, count: int, by: Mapping[str, int], colour: bool) -> str:
     details = ", ".join(f"{what} x {times:,}" for what, times in by.items())
-    shown = _paint(f"{word} {count:,}", 31 if count else 32, colour)
+    shown = paint(f"{word} {count:,}", RED if count else GREEN, colour)
     return f"{shown} ({details})" if details else shown
 
 
 def _names(summary: Summary) -> list[str]:
     rows = [_name_row(name, group) for name, group in summary.names.items()]
-    return _table([COLUMNS, *rows, _name_row("all", summary.all)])
+    return table([COLUMNS, *rows, _name_row("all", summary.all)])
 
 
 def _name_row(name: str, group: Group) -> tuple[str, ...]:
@@ -95,7 +96,7 @@ def _instances(summary: Summary) -> list[str]:
         )
         for name, answers in summary.instances.items()
     ]
-    return _table([("instance", "answers", "share", ""), *rows]) if rows else []
+    return table([("instance", "answers", "share", ""), *rows], left=(0, 3)) if rows else []
 
 
 def _attempts(seen: Attempts, colour: bool) -> list[str]:
@@ -103,7 +104,7 @@ def _attempts(seen: Attempts, colour: bool) -> list[str]:
         f"proxy: {seen.logged:,} requests logged, {seen.moved_on:,} moved on to another instance"
     ]
     if seen.unknown:
-        count = _paint(f"unknown {len(seen.unknown):,}", 31, colour)
+        count = paint(f"unknown {len(seen.unknown):,}", RED, colour)
         lines.append(f"  {count} (answered, but the proxy has no row): {_ids(seen.unknown)}")
     return lines
 
@@ -121,7 +122,7 @@ def _writes(writes: Writes, colour: bool) -> list[str]:
         ("doubled", writes.doubled, "applied more than once", True),
         ("ghosts", writes.ghosts, "applied, but the client was not told so", False),
     ):
-        count = _paint(f"{word} {len(ids):,}", 31 if ids and bad else 32, colour)
+        count = paint(f"{word} {len(ids):,}", RED if ids and bad else GREEN, colour)
         listed = f": {_ids(ids)}" if ids else ""
         lines.append(f"  {count} ({meaning}){listed}")
     return lines
@@ -129,21 +130,4 @@ def _writes(writes: Writes, colour: bool) -> list[str]:
 
 def _ms(latency: Latency) -> tuple[str, ...]:
     values = (latency.p50, latency.p90, latency.p99, latency.p999, latency.max)
-    return tuple(f"{value * 1000:,.1f}" for value in values)
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns two spaces apart, the first to the left, numbers to the right, bars to the left."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return ["  ".join(_cells(row, widths)).rstrip() for row in rows]
-
-
-def _cells(row: Sequence[str], widths: Sequence[int]) -> list[str]:
-    return [
-        cell.ljust(width) if column == 0 or cell.startswith("#") else cell.rjust(width)
-        for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-    ]
-
-
-def _paint(words: str, code: int, colour: bool) -> str:
-    return f"\x1b[{code}m{words}\x1b[0m" if colour else words
+    return tuple(map(offset, values))

@@ -1,12 +1,14 @@
 """Drill files: every mistake at once, each in one clear line; and the shipped ones are right."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from bulkhead.drill import spec
 from bulkhead.errors import ConfigError, UsageError
 from bulkhead.topology import load as topology
+from loadtest import mix
 
 SHIPPED = sorted(Path("drills").glob("*.toml"))
 NAMES = [path.stem for path in SHIPPED]
@@ -98,6 +100,10 @@ def test_a_target_that_the_stack_has_not_is_refused(tmp_path: Path) -> None:
     first, second = caught.value.lines
     assert first.startswith('bad.toml: faults[0].target = "api-9": ')
     assert second.startswith('bad.toml: faults[1].target = "any app": ')
+
+
+def test_the_kinds_of_a_mix_are_those_that_the_load_knows() -> None:
+    assert set(get_args(spec.Kind)) == set(mix.KINDS)
 
 
 def test_a_drill_is_found_by_path_and_by_name() -> None:

@@ -202,6 +202,11 @@ def taken(pid: int, number: signal.Signals) -> bool:
         (["drill", "kill-won"], 2, "drill kill-won: no such drill; did you mean kill-one?"),
         (["drill", "steady", "--seed", "-1"], 2, "drill: --seed -1: must be 0 or more"),
         (["drill", "steady", "--repeat", "0"], 2, "drill: --repeat 0: must be 1 to 100"),
+        (
+            ["drill", "slow-one", "--set", "stack.admin=false"],
+            5,
+            "slow-one.toml: slow: the services have no admin sockets: stack.admin is false",
+        ),
         (["drill", "steady", "--here"], 5, "is not up: run `make up`"),
         (["drill", "steady", "--set", "drill.load.rate=-1"], 3, "load.rate = -1: must be greater"),
         (["drill", "steady", "--set", "stack.rows=false"], 3, "stack.rows = false: a drill"),
@@ -217,3 +222,4 @@ def test_a_wrong_command_gets_one_clear_line(
     assert done.returncode == code, done.stderr
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
+    assert list(stack.home.runs.glob("*")) == []
