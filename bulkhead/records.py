@@ -15,6 +15,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 Error = Literal["", "refused", "reset", "closed", "timeout", "stopped", "unsent", "other"]
+GaveUp = Literal["", "dead_full", "dead_late", "busy_full", "busy_late", "retry_budget"]
 Effect = Literal["", "none", "applied", "replayed"]
 EventKind = Literal["phase", "inject", "held", "heal", "healed", "failed", "skipped", "state"]
 
@@ -53,7 +54,8 @@ class ProxyRow(msgspec.Struct, frozen=True):
 
     `addrs`, `statuses`, `connect`, `header` and `response` are nginx's own lists, an attempt each:
     attempts are joined by ", ", groups (internal redirects) by " : ". `complete` is "OK" only when
-    the whole answer was sent.
+    the whole answer was sent. `held` is how many seconds it waited inside nginx for an instance
+    (none alive, or each had all it takes); `gave_up` says why nginx answered 503 by itself.
     """
 
     id: str
@@ -77,6 +79,8 @@ class ProxyRow(msgspec.Struct, frozen=True):
     response: str
     instance: str
     boot: str
+    held: float = 0.0
+    gave_up: GaveUp = ""
 
 
 class ServiceRow(msgspec.Struct, frozen=True):

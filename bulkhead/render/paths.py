@@ -61,6 +61,51 @@ class Home:
         return self.run / "admin"
 
     @property
+    def notify_socket(self) -> Path:
+        """Where instances say that they are ready and that their loop turns (sd_notify(3))."""
+        return self.run / "notify.sock"
+
+    @property
+    def programs(self) -> Path:
+        """A file for each supervised program, `PID START_TICKS`: the process that leads it."""
+        return self.run / "programs"
+
+    @property
+    def out(self) -> Path:
+        """An empty file for each instance that an operator has taken out of rotation."""
+        return self.run / "out"
+
+    @property
+    def closing(self) -> Path:
+        """An empty file for each nginx worker, named by its pid, that is to close connections."""
+        return self.run / "closing"
+
+    @property
+    def strays(self) -> Path:
+        """A file for each process group whose leader has died, named by its number."""
+        return self.run / "strays"
+
+    @property
+    def stopping(self) -> Path:
+        """There while `down` stops the stack, so that nothing is brought back meanwhile."""
+        return self.run / "stopping"
+
+    @property
+    def watch_conf(self) -> Path:
+        """What the watchdog watches."""
+        return self.etc / "watch.json"
+
+    @property
+    def peers(self) -> Path:
+        """The instances that nginx knows before the watchdog has told it of any."""
+        return self.etc / "peers"
+
+    @property
+    def watch_rows(self) -> Path:
+        """What the watchdog saw and did, a line each."""
+        return self.rows / "watch.jsonl"
+
+    @property
     def nginx_conf(self) -> Path:
         """nginx's rendered configuration."""
         return self.etc / "nginx.conf"

@@ -167,6 +167,12 @@ def workers_are_gunicorns(topology: Topology) -> Iterator[Problem]:
             )
 
 
+def balancer_is_fed(topology: Topology) -> Iterator[Problem]:
+    """The watched balancer knows only what the watchdog tells it."""
+    if topology.proxy.balancer == "watched" and not topology.file.stack.watch:
+        yield "stack.watch", False, 'proxy.balancer = "watched" needs the watchdog; use "nginx"'
+
+
 def home_is_usable(topology: Topology) -> Iterator[Problem]:
     """Unix sockets have short names, and paths go into two configuration languages."""
     longest = max(_socket_paths(topology), key=lambda path: len(bytes(path)))
@@ -204,5 +210,6 @@ CHECKS: tuple[Check, ...] = (
     static_exists,
     listens_on_loopback,
     workers_are_gunicorns,
+    balancer_is_fed,
     home_is_usable,
 )

@@ -38,6 +38,7 @@ class StackSection(Section):
     home: Annotated[str, Field(min_length=1)] = "var"
     rows: bool = True
     admin: bool = True
+    watch: bool = True
 
 
 class ProxySection(Section):
@@ -56,6 +57,13 @@ class ProxySection(Section):
     tries: Annotated[int, Field(ge=1, le=64)] = 4
     tries_s: Seconds = 20
     connect_s: Seconds = 1
+    balancer: Literal["watched", "nginx"] = "watched"
+    hold_s: Annotated[float, Field(ge=0, le=60)] = 5
+    hold_max: Annotated[int, Field(ge=0, le=100_000)] = 1000
+    queue_s: Annotated[float, Field(ge=0, le=60)] = 1
+    retry_share: Annotated[float, Field(ge=0, le=1)] = 0.2
+    retry_burst: Annotated[int, Field(ge=0, le=10_000)] = 100
+    closing_s: Annotated[float, Field(ge=0, le=60)] = 1
     upstream_idle: Annotated[int, Field(ge=1, le=1024)] = 64
     # Below the idle time of every service (75 s): who closes first must be who sends requests.
     upstream_idle_s: Annotated[float, Field(ge=1, le=70)] = 60
@@ -78,6 +86,8 @@ class ServiceSection(Section):
     hash_consistent: bool = True
     max_fails: Annotated[int, Field(ge=0, le=1000)] = 0
     fail_timeout_s: Annotated[int, Field(ge=1, le=3600)] = 1
+    max_in_flight: Annotated[int, Field(ge=1, le=10_000)] = 64
+    hang_s: Annotated[float, Field(ge=0, le=3600)] = 0.5
     timeout_s: Seconds = 10
     grace_s: Seconds = 10
     boot_s: Seconds = 15
