@@ -33,9 +33,25 @@ down: $(BULKHEAD) ## stop it; nothing stays: no process, socket or port
 restart: $(BULKHEAD) ## down, then up: applies every change of stack.toml
 	@$(BULKHEAD) restart
 
+.PHONY: roll
+roll: $(BULKHEAD) ## replace the processes of a service one by one: make roll S=api
+	@$(BULKHEAD) roll $(S)
+
+.PHONY: scale
+scale: $(BULKHEAD) ## change the number of instances: make scale S="api=8"
+	@$(BULKHEAD) scale $(S)
+
 .PHONY: reload
-reload: $(BULKHEAD) ## nginx reads its configuration again; no request under way is cut short
+reload: $(BULKHEAD) ## apply what has changed in stack.toml; no request fails
 	@$(BULKHEAD) reload
+
+.PHONY: upgrade
+upgrade: $(BULKHEAD) ## let the nginx that is installed now take over from the one that runs
+	@$(BULKHEAD) upgrade nginx
+
+.PHONY: reopen
+reopen: $(BULKHEAD) ## rotate rows and nginx's error log; nothing is lost
+	@$(BULKHEAD) reopen
 
 .PHONY: status
 status: $(BULKHEAD) ## every process: state, ready, restarts, memory, address

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Install what is missing, and nothing else: nginx from the system's packages, and .venv from requirements.lock.
+# Install what is missing, and nothing else: nginx and its Lua module from the system's packages, and .venv from
+# requirements.lock.
 # Safe to repeat; with everything in place it takes a few milliseconds.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -35,6 +36,15 @@ install() {
 
 has_nginx() { PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v nginx >/dev/null; }
 
+# has_lua: the watched balancer's module, where Debian's package puts it, or wherever this nginx has it.
+has_lua() {
+  [ -e /usr/lib/nginx/modules/ngx_http_lua_module.so ] && return
+  local built
+  built=$(PATH="$PATH:/usr/sbin:/usr/local/sbin" nginx -V 2>&1) || return
+  [[ $built =~ --add-module=[^[:space:]]*(lua-nginx-module|ngx_lua|http-lua) ]] && return
+  [[ $built =~ --modules-path=([^[:space:]]+) ]] && [ -e "${BASH_REMATCH[1]}/ngx_http_lua_module.so" ]
+}
+
 venv_is_current() { [ .venv/ready -nt requirements.lock ] && [ .venv/ready -nt pyproject.toml ]; }
 
 find_python() {
@@ -48,7 +58,7 @@ find_python() {
   done
 }
 
-if venv_is_current && has_nginx; then exit 0; fi
+if venv_is_current && has_nginx && has_lua; then exit 0; fi
 
 # Two targets of one checkout may get here at once.
 exec 9>.setup.lock
@@ -56,6 +66,7 @@ flock 9
 
 missing=()
 has_nginx || missing+=(nginx)
+has_lua || missing+=(libnginx-mod-http-lua)
 if ! venv_is_current; then
   python=$(find_python)
   if [ -z "$python" ]; then

@@ -1,108 +1,129 @@
-"""`make bench`: figures of this machine, side by side in one run, as medians of several.
+"""`make bench`: figures of this machine, side by side in one run; medians of several rounds.
 
-    python -m bench                       the stack, then the account
-    python -m bench accounting [--full]   the account alone; with 5,000,000 requests as well
+    python -m bench                              everything, in the order below
+    python -m bench recovery hang                these parts alone
+    python -m bench kill-storm --only Caddy --only bulkhead
+    python -m bench --rounds 5 --set proxy.balancer=nginx cost
+
+Parts: commands, recovery, kill-storm, all-down, hang, cost, scale, idle, accounting (--full: with
+5,000,000 requests as well); `failover` is the three that compare with the peers. What each of them
+measures, and how to read it: docs/bench.md.
 
 Absolute times drift from machine to machine and from hour to hour; the ratios are what counts.
-The stack that is measured is its own, on free ports, and is gone afterwards.
+Every stack that is measured is its own, on free ports, and is gone afterwards. The figures go to
+var/bench/<time>.json as well, part by part.
 """
 
-import re
+import argparse
+import os
 import shutil
-import subprocess
+import signal
 import sys
-import tempfile
-import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from statistics import median
 
-from bench import accounting
-from tests.support.stack import Stack, new_stack
+from bench import accounting, commands, cost, failover, idle, recovery, scale
+from bench.machine import described
+from bench.scenarios import SCENARIOS
+from bench.tables import Store, Table
+from bulkhead import clock
 
-ROUNDS, SECONDS, CONNECTIONS = 3, 4, 32
+FOLDER = Path(__file__).parents[1] / "var" / "bench"
+PROGRAMS = ("wrk", "haproxy", "caddy", "nginx", "setpriv")
+ROUNDS = 3
+
+Part = Callable[[argparse.Namespace], Iterator[Table]]
+
+
+def compared(scenario: str, asked: argparse.Namespace) -> Iterator[Table]:
+    """One scenario against the peers; a round of it takes minutes, so there is one by default."""
+    chosen = next(one for one in SCENARIOS if one.name == scenario)
+    return failover.measure(chosen, asked.rounds or 1, asked.only, asked.set)
+
+
+PARTS: dict[str, Part] = {
+    "commands": lambda asked: commands.measure(asked.rounds or ROUNDS, asked.set),
+    "recovery": lambda asked: recovery.measure(asked.rounds or recovery.ROUNDS, asked.set),
+    **{one.name: partial(compared, one.name) for one in SCENARIOS},
+    "cost": lambda asked: cost.measure(asked.rounds or ROUNDS, asked.set),
+    "scale": lambda asked: scale.measure(asked.rounds or 1, asked.set),
+    "idle": lambda asked: idle.measure(1, asked.set),
+    "accounting": lambda asked: accounting.measure(asked.full),
+}
+GROUPS = {"failover": [one.name for one in SCENARIOS], "all": list(PARTS)}
 
 
 def main() -> int:
-    """Measure what the command line names, or everything; 4 when wrk is missing."""
-    if sys.argv[1:2] == ["accounting"]:
-        return accounting.main(full="--full" in sys.argv)
-    if not shutil.which("wrk"):
-        print("bench: wrk is not installed: apt-get install wrk", file=sys.stderr)
+    """Measure what the command line names, or everything; 4 when a program is missing."""
+    asked = parsed()
+    os.environ["PATH"] = (
+        f"{os.environ.get('PATH', '')}:/usr/sbin"  # where Debian keeps nginx and HAProxy
+    )
+    missing = [name for name in PROGRAMS if not shutil.which(name)]
+    if missing:
+        print(f"bench: missing: apt-get install {' '.join(missing)}", file=sys.stderr)
         return 4
-    with tempfile.TemporaryDirectory() as folder, new_stack(Path(folder) / "home") as stack:
-        print(f"time of a command, median of {ROUNDS}", flush=True)
-        cold, again, status, down = times(stack)
-        for name, seconds in (
-            ("up, with everything installed", cold),
-            ("up, when it is up", again),
-            ("status", status),
-            ("down", down),
-        ):
-            print(f"  {name:<34} {seconds:6.2f} s", flush=True)
-        stack.bulkhead("up")
-        print(f"requests per second, median of {ROUNDS} x {SECONDS} s, {CONNECTIONS} connections")
-        print_rates(stack)
-    return accounting.main(full=False)
+    signal.signal(signal.SIGINT, interrupted)
+    signal.signal(signal.SIGTERM, interrupted)
+    machine = described()
+    print("\n".join(f"{name}: {text}" for name, text in machine.items()), flush=True)
+    store = Store(FOLDER / f"{clock.stamp()}.json", machine)
+    failed = []
+    try:
+        for name in asked.parts:
+            try:
+                carry_out(name, asked, store)
+            except (AssertionError, RuntimeError, OSError):
+                traceback.print_exc()
+                print(f"bench: {name} failed; the other parts go on", file=sys.stderr)
+                failed.append(name)
+    except KeyboardInterrupt:
+        print("bench: interrupted; everything that it had started is gone", file=sys.stderr)
+        return 130
+    if store.path.exists():
+        print(f"stored in {store.path}")
+    return 1 if failed else 0
 
 
-def times(stack: Stack) -> tuple[float, float, float, float]:
-    """Seconds of up, of up again, of status, and of down."""
-    samples = [
-        [timed(stack, verb) for verb in ("up", "up", "status", "down")] for _ in range(ROUNDS)
-    ]
-    cold, again, status, down = map(median, zip(*samples, strict=True))
-    return cold, again, status, down
+def carry_out(name: str, asked: argparse.Namespace, store: Store) -> None:
+    """Measure one part, print what it found, and keep it."""
+    began = clock.now()
+    tables = []
+    for table in PARTS[name](asked):
+        tables.append(table)
+        print(f"\n{table.text()}", flush=True)
+    store.put(name, tables, clock.now() - began)
 
 
-def timed(stack: Stack, verb: str) -> float:
-    """Seconds that one command takes."""
-    began = time.monotonic()
-    stack.bulkhead(verb)
-    return time.monotonic() - began
+def parsed() -> argparse.Namespace:
+    """The command line, with the names of groups replaced by those of their parts."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    names = [*PARTS, *GROUPS]
+    parser.add_argument("parts", nargs="*", metavar="WHAT", help=", ".join(names))
+    parser.add_argument("--rounds", type=int, default=0, help="how often, instead of the default")
+    parser.add_argument("--only", action="append", default=[], help="a proxy's name (failover)")
+    parser.add_argument("--set", action="append", default=[], help="KEY=VALUE for every stack")
+    parser.add_argument("--full", action="store_true", help="accounting: 5,000,000 requests too")
+    asked = parser.parse_args()
+    unknown = set(asked.parts) - set(names)
+    if unknown:
+        parser.error(f"{', '.join(sorted(unknown))}: must be of {', '.join(names)}")
+    parts = asked.parts or ["all"]
+    asked.parts = [part for name in parts for part in GROUPS.get(name, [name])]
+    return asked
 
 
-def print_rates(stack: Stack) -> None:
-    """Every row is measured in turn, round after round, so that drift meets all of them alike."""
-    target = "/api/v1/whoami"
-    instances = [f"http://127.0.0.1:{port}{target}" for port in stack.ports[1:5]]
-    rows: list[tuple[str, Callable[[], float]]] = [
-        ("one instance directly", lambda: rate(instances[:1])),
-        ("all four instances directly", lambda: rate(instances)),
-        ("through nginx, to all four", lambda: rate([stack.url + target])),
-        ("nginx alone (a static file)", lambda: rate([stack.url + "/robots.txt"])),
-    ]
-    found = {name: [0.0] * ROUNDS for name, _ in rows}
-    for number in range(ROUNDS):
-        for name, measure in rows:
-            found[name][number] = measure()
-    base = median(found[rows[1][0]])
-    for name, _ in rows:
-        rates = found[name]
-        spread = f"{min(rates):,.0f} to {max(rates):,.0f}"
-        share = f"x {median(rates) / base:.2f}"
-        print(f"  {name:<34} {median(rates):8,.0f}  ({spread})  {share} of all four directly")
-
-
-def rate(urls: list[str]) -> float:
-    """Answers per second over all urls at once, by one wrk each; any failure ends the bench."""
-    running = [
-        subprocess.Popen(
-            ["wrk", "-t1", f"-c{CONNECTIONS // len(urls)}", f"-d{SECONDS}s", url],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for url in urls
-    ]
-    total = 0.0
-    for one in running:
-        said, _ = one.communicate(timeout=SECONDS + 30)
-        assert "Non-2xx" not in said, said
-        assert "Socket errors" not in said, said
-        found = re.search(r"Requests/sec:\s+([\d.]+)", said)
-        assert found, said
-        total += float(found[1])
-    return total
+def interrupted(_number: int, _frame: object) -> None:
+    """The first signal ends the bench; a second one must not end the cleaning up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -11,8 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from bench.tables import Table
 from bulkhead.rundir import RunDir
 from tests.support.runs import Failed, MadeRun
 
@@ -28,11 +30,14 @@ BUILD = (
 )
 
 
-def main(full: bool) -> int:
-    """Measure and print, size by size; `full` adds the largest, once, which takes minutes."""
-    print(f"making an account; load average {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores")
-    print("  requests       rows  MB of rows  seconds  µs each  peak MB  MB of account")
+COLUMNS = ("requests", "rows", "MB of rows", "s", "us each", "peak MB", "MB of account")
+
+
+def measure(full: bool) -> Iterator[Table]:
+    """The table, size by size; `full` adds the largest, once, which takes minutes."""
+    table = Table(f"making an account, each of {ROUNDS} times", COLUMNS)
     for size in (*SIZES, *([FULL] if full else [])):
+        print(f"  accounting: {size:,} requests", flush=True)
         with tempfile.TemporaryDirectory() as folder:
             run = make(Path(folder), size)
             files = list(run.path.glob("*.jsonl"))
@@ -40,13 +45,10 @@ def main(full: bool) -> int:
             written = sum(path.stat().st_size for path in files) / 1e6
             for _ in range(1 if size == FULL else ROUNDS):
                 seconds, peak = measured(run)
-                print(
-                    f"{size:10,} {rows:10,} {written:11,.0f} {seconds:8.2f} "
-                    f"{seconds / size * 1e6:8.2f} {peak:8,.0f} "
-                    f"{run.account.stat().st_size / 1e6:14,.0f}",
-                    flush=True,
-                )
-    return 0
+                times = [seconds, seconds / size * 1e6]
+                account = run.account.stat().st_size / 1e6
+                table.rows.append([size, rows, written, *times, peak, account])
+    yield table
 
 
 def measured(run: RunDir) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from bulkhead import __version__
 from bulkhead.control import interrupts
 from bulkhead.errors import BulkheadError
-from bulkhead.verbs import common, drill, load, runs, stack
+from bulkhead.verbs import common, drill, load, operate, runs, stack
 
 SYSTEM = 71  # the system refused: disk full, no permission (sysexits.h: EX_OSERR)
 DEFECT = 70  # sysexits.h: EX_SOFTWARE
@@ -20,6 +20,7 @@ examples:
   bulkhead up                                      start the stack described by stack.toml
   bulkhead up --set services.api.instances=8       the same, with eight Tornado instances
   bulkhead status --json                           for programs
+  bulkhead roll api                                replace every api process, one by one
   bulkhead load --time 60 --users 100              a longer, heavier load
   bulkhead logs api-1 --follow                     what one instance prints
   bulkhead drill kill-one --seed 7                 break a stack of its own, and judge it
@@ -77,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(verb=run)
         return made
 
-    for module in (stack, load, drill, runs):
+    for module in (stack, operate, load, drill, runs):
         module.add(verb)
     return parser
 

@@ -6,6 +6,7 @@ are exported as EffectRow and EntryRow, and a drill writes an Event for whatever
 This module is the one place that gives their shape. Times named `planned`, `sent`, `done` and `t`
 are CLOCK_MONOTONIC seconds, which every process of one host shares; nginx and the ledger know only
 the wall clock, so `ended` and `at` are Unix seconds and the run keeps the offset between the two.
+The watchdog writes a WatchRow for whatever it saw and did.
 """
 
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ Error = Literal["", "refused", "reset", "closed", "timeout", "stopped", "unsent"
 GaveUp = Literal["", "dead_full", "dead_late", "busy_full", "busy_late", "retry_budget"]
 Effect = Literal["", "none", "applied", "replayed"]
 EventKind = Literal["phase", "inject", "held", "heal", "healed", "failed", "skipped", "state"]
+WatchKind = Literal[
+    "watching", "exit", "started", "ready", "hang", "crashing", "recovered", "stray", "supervisord"
+]  # fmt: skip
 
 
 class ClientRow(msgspec.Struct, frozen=True):
@@ -145,6 +149,25 @@ class Event(msgspec.Struct, frozen=True):
     target: str = ""
     fault: str = ""
     n: int = 0
+    detail: str = ""
+
+
+class WatchRow(msgspec.Struct, frozen=True):
+    """One thing that the watchdog saw or did, at monotonic time `t`, about program `target`.
+
+    - watching: it began to watch; `detail` has its pid, and the pid of what the row is about below.
+    - exit, started, ready: a supervised process ended; a new one leads; it said READY for the first
+      time.
+    - hang: killed because its loop did not turn; `detail` says how that was seen.
+    - crashing: it died again without having been ready; `detail` says how often. recovered: it is
+      ready after that.
+    - stray: something was done about processes whose leader has died; `detail` says what.
+    - supervisord: it had died, and another was started.
+    """
+
+    t: float
+    kind: WatchKind
+    target: str = ""
     detail: str = ""
 
 

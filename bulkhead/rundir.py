@@ -21,6 +21,7 @@ class RunDir:
         self.client_rows = path / "client.jsonl"
         self.proxy_rows = path / "proxy.jsonl"
         self.service_rows = path / "service.jsonl"
+        self.watch_rows = path / "watch.jsonl"
         self.events = path / "events.jsonl"
         self.effects = path / "effects.jsonl"
         self.entries = path / "entries.jsonl"

@@ -5,10 +5,13 @@ same seed; who sends by it may be late, and then finds several moments due at on
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 
 ARRIVALS = ("constant", "poisson")
+
+# From this second on, so many arrivals in each second.
+Step = tuple[float, float]
 
 
 def constant(rate: float) -> Iterator[float]:
@@ -29,6 +32,19 @@ def poisson(rate: float, seed: int) -> Iterator[float]:
         yield moment
 
 
-def schedule(arrivals: str, rate: float, seed: int) -> Iterator[float]:
-    """The moments of one of ARRIVALS."""
-    return constant(rate) if arrivals == "constant" else poisson(rate, seed)
+def stretched(moments: Iterator[float], steps: Sequence[Step]) -> Iterator[float]:
+    """Arrivals at a rate of 1, made to come at the rates of `steps`, of which the first is at 0."""
+    (since, rate), *later = steps
+    before = 0.0  # how many came before this step
+    for number in moments:
+        while later and before + (later[0][0] - since) * rate <= number:
+            before += (later[0][0] - since) * rate
+            (since, rate), *later = later
+        yield since + (number - before) / rate
+
+
+def schedule(arrivals: str, rate: float, seed: int, steps: Sequence[Step] = ()) -> Iterator[float]:
+    """The moments of one of ARRIVALS, at `rate` until the first of `steps`."""
+    at_first = 1 if steps else rate
+    moments = constant(at_first) if arrivals == "constant" else poisson(at_first, seed)
+    return stretched(moments, [(0.0, rate), *steps]) if steps else moments

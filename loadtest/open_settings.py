@@ -4,11 +4,12 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
+from itertools import pairwise
 from typing import TypeVar
 
 import msgspec
 
-from loadtest.arrivals import ARRIVALS
+from loadtest.arrivals import ARRIVALS, Step
 from loadtest.mix import KINDS
 from loadtest.settings import address
 
@@ -28,14 +29,15 @@ class OpenSettings:
     """What was asked for.
 
     `proxy_url` is where the load goes unless Locust's own --host says otherwise, `rows` the file
-    for the client rows ("" for none). `rate` is in arrivals per second, `mix` gives each kind of
-    request its weight, `connections` is the most requests in flight. `load_s` is when the load
-    ends by itself: never, if it is infinite.
+    for the client rows ("" for none). `rate` is in arrivals per second, until the first of `steps`;
+    `mix` gives each kind of request its weight, `connections` is the most requests in flight.
+    `load_s` is when the load ends by itself: never, if it is infinite.
     """
 
     proxy_url: str
     rows: str
     rate: float
+    steps: tuple[Step, ...]
     arrivals: str
     mix: Mapping[str, float]
     seed: int
@@ -66,6 +68,7 @@ def read(environment: Mapping[str, str]) -> OpenSettings:
         proxy_url=get("BULKHEAD_PROXY_URL", "http://127.0.0.1:8080", _proxy_url),
         rows=environment.get("BULKHEAD_CLIENT_ROWS") or "",
         rate=get("BULKHEAD_RATE", 100.0, lambda text: _number(text, MOST_PER_S)),
+        steps=get("BULKHEAD_STEPS", (), _steps),
         arrivals=get("BULKHEAD_ARRIVALS", "poisson", _arrivals),
         mix=get("BULKHEAD_MIX", _mix(MIX), _mix),
         seed=get("BULKHEAD_SEED", 1, lambda text: _integer(text, 0, 2**63 - 1)),
@@ -110,6 +113,22 @@ def _arrivals(text: str) -> str:
     if text not in ARRIVALS:
         raise ValueError(f"one of {', '.join(ARRIVALS)}")
     return text
+
+
+def _steps(text: str) -> tuple[Step, ...]:
+    try:
+        steps = msgspec.json.decode(text, type=tuple[Step, ...])
+    except msgspec.DecodeError:
+        steps = ((0.0, 0.0),)
+    moments = [0.0, *(moment for moment, _ in steps)]
+    if any(later <= earlier for earlier, later in pairwise(moments)) or not all(
+        0 < rate <= MOST_PER_S for _, rate in steps
+    ):
+        raise ValueError(
+            "a JSON list of [second, rate], the seconds above 0 and rising, "
+            f"the rates above 0, at most {MOST_PER_S:,}"
+        )
+    return steps
 
 
 def _mix(text: str) -> dict[str, float]:

@@ -41,9 +41,9 @@ def planned(asked: OpenSettings, base_url: str) -> Plan:
     until = "until stopped" if math.isinf(asked.load_s) else f"for {asked.load_s:g} s"
     first = mix.seeds(asked.mix, asked.rate)
     return Plan(
-        story=f"{asked.rate:g} arrivals per second ({asked.arrivals}, seed {asked.seed}) {until}, "
+        story=f"{_rates(asked)} arrivals per second ({asked.arrivals}, seed {asked.seed}) {until}, "
         f"against {base_url}",
-        moments=schedule(asked.arrivals, asked.rate, asked.seed),
+        moments=schedule(asked.arrivals, asked.rate, asked.seed, asked.steps),
         kinds=mix.sequence(asked.mix, asked.seed, first),
         stencils={name: Stencil(kind, host) for name, kind in mix.KINDS.items()},
         stock=Stock(first, asked.seed),
@@ -51,4 +51,11 @@ def planned(asked: OpenSettings, base_url: str) -> Plan:
         end_s=asked.load_s,
         timeout_s=asked.request_timeout_s,
         connections=asked.connections,
+    )
+
+
+def _rates(asked: OpenSettings) -> str:
+    """`300, from 7 s on 1800`."""
+    return ", ".join(
+        [f"{asked.rate:g}", *(f"from {moment:g} s on {rate:g}" for moment, rate in asked.steps)]
     )

@@ -32,11 +32,8 @@ class Rows:
     """The row writer of one process; with no path it writes nothing and costs nothing."""
 
     def __init__(self, path: str, identity: Identity) -> None:
-        self._fd = (
-            os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            if path
-            else -1
-        )
+        self._path = path
+        self._fd = _open(path) if path else -1
         self._numbers = itertools.count(1)
         self._who = {"instance": identity.instance, "pid": identity.pid, "boot": identity.boot}
 
@@ -64,6 +61,23 @@ class Rows:
             | ({"fault": execution.fault} if execution.fault else {})
         )
 
+    def reopen(self) -> None:
+        """Write to a file of the same name from now on: the one that is open has been renamed.
+
+        The descriptor keeps its number, so a line goes whole to the old file or to the new one.
+
+        Raises:
+            OSError: there cannot be a new file; lines still go to the old one.
+        """
+        if self._fd >= 0:
+            new = _open(self._path)
+            os.dup2(new, self._fd, inheritable=False)
+            os.close(new)
+
     def _write(self, row: dict[str, object]) -> None:
         if self._fd >= 0:
             os.write(self._fd, json.dumps(row, separators=(",", ":")).encode() + b"\n")
+
+
+def _open(path: str) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)

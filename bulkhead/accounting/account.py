@@ -61,6 +61,7 @@ def fill(database: duckdb.DuckDBPyConnection, run: RunDir) -> None:
     database.execute("CREATE TABLE instances (address VARCHAR, name VARCHAR, service VARCHAR)")
     database.executemany("INSERT INTO instances VALUES (?, ?, ?)", facts.instances())
     database.execute("SET VARIABLE wall_offset = ?", (facts.wall_minus_monotonic,))
+    database.execute("SET VARIABLE watched = ?", (run.watch_rows.exists(),))
     for name, step in STEPS.items():
         if name in sources:
             evidence.take_in(database, step, sources[name])

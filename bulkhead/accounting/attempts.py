@@ -21,13 +21,18 @@ class Attempts:
 
 def attempts(client: Iterable[ClientRow], proxy: Iterable[ProxyRow]) -> Attempts:
     """Join the two by request id. Whatever else the proxy logged meanwhile is left out."""
-    statuses = {row.id: row.statuses for row in proxy}
+    instances = {row.id: _instances(row.addrs) for row in proxy}
     logged = moved_on = 0
     unknown = []
     for row in client:
-        if row.id in statuses:
+        if row.id in instances:
             logged += 1
-            moved_on += "," in statuses[row.id]
+            moved_on += instances[row.id] > 1
         elif row.status:
             unknown.append(row.id)
     return Attempts(logged, moved_on, tuple(unknown))
+
+
+def _instances(addrs: str) -> int:
+    """At how many addresses it was tried; an upstream's name, which has no port, is none."""
+    return len({one for one in addrs.replace(" : ", ", ").split(", ") if ":" in one})

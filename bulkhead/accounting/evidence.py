@@ -19,6 +19,7 @@ from bulkhead.records import (
     Event,
     ProxyRow,
     ServiceRow,
+    WatchRow,
     read_rows,
 )
 from bulkhead.rundir import RunDir
@@ -82,6 +83,7 @@ def sources(run: RunDir) -> dict[str, Source]:
         "23-effects.sql": Source(run.effects, EffectRow),
         "24-entries.sql": Source(run.entries, EntryRow),
         "25-events.sql": Source(run.events, Event),
+        "26-watch.sql": Source(run.watch_rows, WatchRow),
     }
 
 

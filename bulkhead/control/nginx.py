@@ -1,5 +1,6 @@
 """The nginx program: where it is, whether it accepts a configuration, and which one it serves."""
 
+import re
 import shutil
 import signal
 import subprocess
@@ -7,13 +8,12 @@ from http.client import HTTPException
 from pathlib import Path
 
 from bulkhead.clock import wait_until
-from bulkhead.control import process
+from bulkhead.control import process, record
 from bulkhead.control.record import Record
-from bulkhead.control.supervisord import Supervisord
 from bulkhead.control.unix import UnixConnection
 from bulkhead.errors import ConfigError, MissingError, StartError, StateError
 from bulkhead.render.files import File, write_all
-from bulkhead.render.nginx import generation_of
+from bulkhead.render.nginx import LUA_MODULES, MODULES, generation_of
 from bulkhead.render.paths import Home
 
 RELOAD_S = 10
@@ -34,6 +34,27 @@ def find_nginx(program: str, path: str) -> Path:
             "or set proxy.program to the path of one"
         )
     return Path(found)
+
+
+def find_modules(nginx: Path) -> Path | None:
+    """The folder with the Lua module of this nginx; None when it is compiled in.
+
+    Raises:
+        MissingError: it has none, so it cannot run the watched balancer.
+    """
+    done = subprocess.run([nginx, "-V"], capture_output=True, text=True, timeout=30, check=False)
+    built = done.stderr
+    if re.search(r"--add-module=\S*(lua-nginx-module|ngx_lua|http-lua)", built):
+        return None
+    told = re.search(r"--modules-path=(\S+)", built)
+    folder = Path(told[1]) if told else MODULES
+    missing = [name for name in LUA_MODULES if not (folder / name).exists()]
+    if missing:
+        raise MissingError(
+            f"{nginx} has no Lua module ({folder / missing[0]} is not there): `make setup` "
+            'installs libnginx-mod-http-lua, or set proxy.balancer = "nginx" to do without'
+        )
+    return folder
 
 
 def test_configuration(nginx: Path, home: Path, conf: Path) -> None:
@@ -93,10 +114,8 @@ def take_over(running: Record, home: Home, text: str) -> None:
 
 
 def _master(running: Record, home: Home) -> process.Process:
-    """The nginx that supervisord runs. A pid file may be stale and name a stranger."""
-    programs = Supervisord(home.supervisor_socket).programs()
-    pid = next((one.pid for one in programs if one.name == "nginx"), 0)
-    master = process.find(pid)
+    """The nginx that leads. A pid file may be stale and name a stranger."""
+    master = record.leader(home, "nginx")
     if master is None or master not in running.members():
         raise StateError("nginx is not running now; see `make status` and `make logs`")
     return master

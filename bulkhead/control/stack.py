@@ -1,21 +1,19 @@
-"""The life of a stack: up, restart, reload, down. Each completes or takes back what it began."""
+"""The life of a stack: up, restart, down. Each completes or takes back what it began."""
 
-import fcntl
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from bulkhead.control import nginx, preflight, record
+from bulkhead.control import markers, nginx, preflight, record
+from bulkhead.control.lock import lock
 from bulkhead.control.record import Record
-from bulkhead.control.start import Say, start_supervisord, wait_ready
+from bulkhead.control.start import INTERPRETER, Say, start_supervisord, wait_ready
 from bulkhead.control.stop import stop
 from bulkhead.errors import StateError
 from bulkhead.render.files import File, differing, write_all
 from bulkhead.render.nginx import render_nginx
 from bulkhead.render.paths import Home
 from bulkhead.render.supervisor import render_supervisor
+from bulkhead.render.watch import render_watch
 from bulkhead.topology.model import Topology
 
 
@@ -28,8 +26,8 @@ def up(topology: Topology, say: Say) -> bool:
         StartError: something did not become ready; nothing was left running.
     """
     home = Home(topology.home)
-    with _lock(home):
-        found = record.read(home)
+    with lock(home):
+        found = record.settled(home)
         if found and found.leads():
             _refuse_changes(topology, found)
             wait_ready(topology, found, lambda _name: None)
@@ -38,8 +36,8 @@ def up(topology: Topology, say: Say) -> bool:
             say(f"supervisord had died; stopping the {len(left)} processes it left behind")
             stop(found)
         preflight.check(topology, [])
-        program = _test(topology)
-        _start(topology, program, say)
+        program, files = _test(topology)
+        _start(topology, program, files, say)
         return True
 
 
@@ -51,42 +49,25 @@ def restart(topology: Topology, say: Say) -> None:
         StartError: as `up`; the stack is down.
     """
     home = Home(topology.home)
-    with _lock(home):
+    with lock(home):
         found = record.read(home)
         own = found.members() if found else []
         preflight.check(topology, [one.pid for one in own])
-        program = _test(topology)
+        program, files = _test(topology)
         if found and own:
             say(f"stopping {len(own)} processes")
             stop(found)
-        _start(topology, program, say)
-
-
-def reload(topology: Topology) -> None:
-    """Let nginx read its configuration again; no request under way is cut short.
-
-    Raises:
-        StateError: the stack is not up, nginx is not running, or a change reaches further.
-        ConfigError: nginx refuses the new configuration; the old one stays in force.
-        StartError: nginx did not take it over in time.
-    """
-    home = Home(topology.home)
-    with _lock(home):
-        running = record.require(home)
-        conf, *others = render(topology, Path(running.nginx))
-        if differing(others):
-            raise StateError(
-                "this change reaches supervised processes, not only nginx: "
-                "run `make restart` to apply it"
-            )
-        nginx.take_over(running, home, conf.text)
+        _start(topology, program, files, say)
 
 
 def down(home: Home, say: Say) -> bool:
     """Stop everything and leave no process, socket or port; False when nothing ran."""
-    with _lock(home):
+    with lock(home):
         found = record.read(home)
-        if found is None or not found.members():
+        if found is None:
+            return False
+        if not found.members():  # all of it was killed at once
+            markers.clear(home)
             record.remove(home)
             return False
         say(f"stopping {len(found.members())} processes")
@@ -97,23 +78,29 @@ def down(home: Home, say: Say) -> bool:
 def render(topology: Topology, program: Path) -> list[File]:
     """Every configuration file of the stack, nginx's first."""
     user = "root" if os.geteuid() == 0 else None
-    # Not sys.executable: `python` and `python3` are the same one, and must render the same.
-    interpreter = Path(sys.prefix) / "bin" / "python"
-    return render_nginx(topology, user) + render_supervisor(topology, program, interpreter, user)
+    watched = topology.proxy.balancer == "watched"
+    modules = nginx.find_modules(program) if watched else None
+    return [
+        *render_nginx(topology, user, modules),
+        *render_supervisor(topology, program, INTERPRETER, user),
+        render_watch(topology, INTERPRETER),
+    ]
 
 
-def _test(topology: Topology) -> Path:
-    """Find nginx and let it judge what is rendered, before anything changes."""
+def _test(topology: Topology) -> tuple[Path, list[File]]:
+    """Find nginx, render everything, and let nginx judge its part, before anything changes."""
     home = Home(topology.home)
     program = nginx.find_nginx(topology.proxy.program, os.environ.get("PATH", ""))
     preflight.make_folders(home)
-    nginx.test_draft(program, home, render(topology, program)[0].text).unlink()
-    return program
+    files = render(topology, program)
+    nginx.test_draft(program, home, files[0].text).unlink()
+    return program, files
 
 
-def _start(topology: Topology, program: Path, say: Say) -> None:
+def _start(topology: Topology, program: Path, files: list[File], say: Say) -> None:
     preflight.prepare(Home(topology.home))
-    write_all(render(topology, program))
+    markers.prepare(Home(topology.home))
+    write_all(files)
     say(f"starting supervisord, nginx and {len(topology.instances())} instances")
     try:
         started = start_supervisord(topology, program)
@@ -129,27 +116,7 @@ def _refuse_changes(topology: Topology, running: Record) -> None:
     changed = differing(render(topology, Path(running.nginx)))
     if changed:
         names = " and ".join(path.name for path in changed)
-        how = "reload" if changed == [Home(topology.home).nginx_conf] else "restart"
         raise StateError(
             f"the stack is up, but {topology.source} and the templates now give another {names}: "
-            f"run `make {how}` to apply it"
+            "run `make reload` to apply it"
         )
-
-
-@contextmanager
-def _lock(home: Home) -> Iterator[None]:
-    """One command at a time may change a stack."""
-    home.run.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (home.run / "lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise StateError(
-                f"another command (pid {file.read().strip()}) is changing this stack; "
-                "wait for it to end"
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield

@@ -11,19 +11,23 @@ from typing import BinaryIO
 from bulkhead.clock import now, pause, wait_until
 from bulkhead.control import process, readiness, record
 from bulkhead.control.interrupts import held
+from bulkhead.control.logs import restarts
+from bulkhead.control.logs import tail as tail
 from bulkhead.control.record import Record
-from bulkhead.control.status import restarts
 from bulkhead.control.stop import end_all
 from bulkhead.control.supervisord import FAILING, Supervisord
 from bulkhead.errors import StartError
 from bulkhead.render.paths import Home
+from bulkhead.render.watch import supervisord_command
 from bulkhead.topology.model import Instance, Topology
 
 Say = Callable[[str], None]
 
-TAIL_LINES = 12
 SUPERVISORD_BOOT_S = 10
 PROXY_BOOT_S = 10
+
+# What the stack runs. Not sys.executable: `python` and `python3` are the same, and must render so.
+INTERPRETER = Path(sys.prefix) / "bin" / "python"
 
 
 @dataclass(frozen=True)
@@ -45,13 +49,16 @@ def start_supervisord(topology: Topology, nginx: Path) -> Record:
     with held(), (home.log / "supervisord.out").open("wb") as out:
         child = _spawn(topology, out)
         leader = process.find(child.pid)
+        ticks = leader.start_ticks if leader else 0
         started = Record(
-            child.pid,
-            leader.start_ticks if leader else 0,
-            record.machine(),
-            str(nginx),
-            str(topology.root / topology.source),
-            topology.file.model_dump(mode="json", exclude_unset=True),
+            pid=child.pid,
+            start_ticks=ticks,
+            machine=record.machine(),
+            nginx=str(nginx),
+            source=str(topology.root / topology.source),
+            topology=topology.file.model_dump(mode="json", exclude_unset=True),
+            session=child.pid,
+            session_ticks=ticks,
         )
         try:
             record.write(home, started)
@@ -67,10 +74,7 @@ def start_supervisord(topology: Topology, nginx: Path) -> Record:
 
 def _spawn(topology: Topology, out: BinaryIO) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "supervisor.supervisord"),
-            *("-s", "-c", Home(topology.home).supervisord_conf),
-        ],
+        supervisord_command(Home(topology.home), INTERPRETER),
         cwd=topology.root,
         # A short and known environment: what runs must not depend on who typed `make up`.
         env={
@@ -123,7 +127,7 @@ def _instances(topology: Topology, home: Home) -> list[Awaited]:
     def awaited(one: Instance) -> Awaited:
         return Awaited(
             one.name,
-            lambda: readiness.instance_ready(home.internal_socket, one),
+            lambda: readiness.accepts(one) and readiness.instance_ready(home.internal_socket, one),
             topology.services[one.service].boot_s,
         )
 
@@ -161,9 +165,3 @@ def _not_ready(home: Home, one: Awaited) -> list[str]:
         f"{one.name} did not answer within {one.boot_s:g} s; {log} ends:",
         *tail(home.log / log),
     ]
-
-
-def tail(log: Path) -> list[str]:
-    """The last lines of a log, indented, for a message."""
-    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    return [f"    {line}" for line in lines[-TAIL_LINES:]] or ["    (nothing)"]

@@ -1,19 +1,21 @@
-"""What runs right now: supervisord's word, the kernel's word, and each instance's own."""
+"""What runs right now: in the words of supervisord, the kernel, the watchdog, and each itself."""
 
-import re
+import json
 from dataclasses import dataclass
 
-import psutil
-
-from bulkhead.clock import age
-from bulkhead.control import process, readiness
+from bulkhead.clock import age, wait_until
+from bulkhead.control import process, readiness, record
+from bulkhead.control.logs import SUPERVISORD, restarts, tail
+from bulkhead.control.process import Process
 from bulkhead.control.record import Record
 from bulkhead.control.supervisord import GONE, Program, Supervisord
 from bulkhead.errors import StateError
 from bulkhead.render.paths import Home
-from bulkhead.topology.model import Instance, Topology
+from bulkhead.render.supervisor import NGINX, WATCH
+from bulkhead.topology.model import Topology
 
-_SPAWNED = re.compile(r" spawned: '([^']+)' with pid \d+")
+LIVES = ("STARTING", "RUNNING")
+STARTS_S = 5  # how long a supervisord that the watchdog has just started may take to listen
 
 
 @dataclass(frozen=True)
@@ -21,8 +23,8 @@ class ProcessStatus:
     """One supervised process, or supervisord itself."""
 
     name: str
-    service: str  # the service's name, or `proxy`, or `supervisor`
-    pid: int | None
+    service: str  # the service's name, or `proxy`, `watch` or `supervisor`
+    pid: int | None  # of the process that leads it, whoever is its parent
     state: str  # supervisord's word for it
     ready: bool
     address: str
@@ -30,6 +32,10 @@ class ProcessStatus:
     uptime_s: float | None
     memory_mb: float | None  # resident set of this process and its workers
     workers: tuple[int, ...]  # pids of its own children
+    adopted: bool = False  # it has outlived its supervisord; the new one holds a stand-in
+    watched: str = ""  # the watchdog's word for it: up, starting, crashing, hung, out, down
+    crashes: int = 0  # how often in a row it has died without having been ready
+    printed: tuple[str, ...] = ()  # its last lines, when it keeps crashing
 
 
 @dataclass(frozen=True)
@@ -48,96 +54,99 @@ class StackStatus:
 
 
 def status(topology: Topology, record: Record) -> StackStatus:
-    """Ask everybody once."""
+    """Ask everybody once.
+
+    Raises:
+        StateError: supervisord does not answer.
+    """
     home = Home(topology.home)
-    instances = {one.name: one for one in topology.instances()}
+    order = [WATCH, NGINX, *(one.name for one in topology.instances())]
+    programs = {one.name: one for one in _programs(home, record)}
     respawns = restarts(home)
-    found = [
-        _describe(
-            "supervisord", "supervisor", "RUNNING", record.supervisord.pid, True,
-            str(home.supervisor_socket), 0, count_children=False,
-        )
-    ]  # fmt: skip
-    names = list(instances)
-    programs = sorted(
-        _programs(home, record),
-        key=lambda one: names.index(one.name) if one.name in instances else -1,  # nginx first
-    )
-    for program in programs:
-        one = instances.get(program.name)
-        found.append(
-            _describe(
-                program.name,
-                one.service if one else "proxy",
-                program.state,
-                program.pid,
-                _ready(home, program, one),
-                one.address if one else topology.proxy.listen,
-                respawns.get(program.name, 0),
-            )
-        )
+    standing = _standing(home)
+    found = [_supervisord(home, record, respawns[SUPERVISORD])]
+    for name in [name for name in order if name in programs]:
+        known = standing.get(name, {})
+        found.append(_program(topology, programs[name], respawns.get(name, 0), known))
     return StackStatus(topology.name, topology.url, str(topology.home), found)
 
 
-def _programs(home: Home, record: Record) -> list[Program]:
+def _supervisord(home: Home, running: Record, respawns: int) -> ProcessStatus:
+    leader = process.find(running.supervisord.pid)
+    address = str(home.supervisor_socket)
+    return ProcessStatus(
+        SUPERVISORD, "supervisor", running.pid, "RUNNING", True, address, respawns,
+        age(leader.start_ticks) if leader else None, _memory_mb([leader]) if leader else None, (),
+    )  # fmt: skip
+
+
+def _programs(home: Home, running: Record) -> list[Program]:
+    supervisord = Supervisord(home.supervisor_socket)
+
+    def asked() -> list[Program] | None:
+        try:
+            return supervisord.programs()
+        except (FileNotFoundError, ConnectionRefusedError):  # it is only just starting
+            return None
+
     try:
-        return Supervisord(home.supervisor_socket).programs()
+        return wait_until(asked, STARTS_S) or supervisord.programs()
     except GONE as error:
         raise StateError(
-            f"supervisord (pid {record.pid}) does not answer ({error}): `make down` ends it, hung "
+            f"supervisord (pid {running.pid}) does not answer ({error}): `make down` ends it, hung "
             "or not"
         ) from error
 
 
-def restarts(home: Home) -> dict[str, int]:
-    """How often each program was started again, as supervisord's own log tells it."""
-    spawns: dict[str, int] = {}
-    log = home.supervisord_log
-    for line in log.read_text(errors="replace").splitlines() if log.exists() else ():
-        if spawned := _SPAWNED.search(line):
-            spawns[spawned[1]] = spawns.get(spawned[1], -1) + 1
-    return spawns
-
-
-def _ready(home: Home, program: Program, instance: Instance | None) -> bool:
-    if program.state not in ("RUNNING", "STARTING"):
-        return False
-    if instance is None:
-        return readiness.proxy_ready(home.internal_socket)
-    return readiness.instance_ready(home.internal_socket, instance)
-
-
-def _describe(
-    name: str,
-    service: str,
-    state: str,
-    pid: int,
-    ready: bool,
-    address: str,
-    restarts: int,
-    count_children: bool = True,
+def _program(
+    topology: Topology, program: Program, respawns: int, known: dict[str, object]
 ) -> ProcessStatus:
-    live = process.find(pid)
-    workers = process.children(pid) if live and count_children else []
+    home = Home(topology.home)
+    name = program.name
+    leader = record.leader(home, name)
+    instance = next((one for one in topology.instances() if one.name == name), None)
+    others = {NGINX: ("proxy", topology.proxy.listen), WATCH: (WATCH, "")}
+    service, address = (instance.service, instance.address) if instance else others[name]
+    workers = process.children(leader.pid) if leader else []
+    crashing = known.get("state") == "crashing"
     return ProcessStatus(
         name=name,
         service=service,
-        pid=live.pid if live else None,
-        state=state,
-        ready=ready,
+        pid=leader.pid if leader else None,
+        state=program.state,
+        ready=bool(leader and program.state in LIVES and _ready(topology, name)),
         address=address,
-        restarts=restarts,
-        uptime_s=age(live.start_ticks) if live else None,
-        memory_mb=_memory_mb([live, *workers]) if live else None,
+        restarts=respawns,
+        uptime_s=age(leader.start_ticks) if leader else None,
+        memory_mb=_memory_mb([leader, *workers]) if leader else None,
         workers=tuple(worker.pid for worker in workers),
+        adopted=bool(leader and program.pid and program.pid != leader.pid),
+        watched=str(known.get("state", "")),
+        crashes=int(str(known.get("crashes", 0))),
+        printed=tuple(tail(home.log / f"{name}.log")) if crashing else (),
     )
 
 
-def _memory_mb(processes: list[process.Process]) -> float:
-    total = 0
-    for one in processes:
-        try:
-            total += psutil.Process(one.pid).memory_info().rss
-        except psutil.NoSuchProcess:
-            continue
-    return total / 2**20
+def _ready(topology: Topology, name: str) -> bool:
+    """Whether a program that runs says so itself."""
+    socket = Home(topology.home).internal_socket
+    if name == WATCH:
+        return True
+    if name == NGINX:
+        return readiness.proxy_ready(socket)
+    return any(
+        readiness.instance_ready(socket, one) for one in topology.instances() if one.name == name
+    )
+
+
+def _standing(home: Home) -> dict[str, dict[str, object]]:
+    """What the watchdog last wrote about each program; nothing where there is none."""
+    try:
+        programs = json.loads((home.run / "watch.json").read_text())["programs"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return programs if isinstance(programs, dict) else {}
+
+
+def _memory_mb(processes: list[Process]) -> float:
+    return sum(map(process.resident_mb, processes))

@@ -13,6 +13,12 @@ GONE = (OSError, http.client.HTTPException)
 
 # Process states in which supervisord will not bring the program back by itself, or is failing to.
 FAILING = frozenset({"BACKOFF", "FATAL", "EXITED", "UNKNOWN"})
+# States in which a program can be told to stop, and those in which it has. EXITED is neither: it is
+# about to be started again.
+STOPPABLE = frozenset({"STARTING", "RUNNING", "BACKOFF"})
+ENDED = frozenset({"STOPPED", "FATAL"})
+
+NOT_RUNNING = 70  # supervisor/xmlrpc.py, Faults
 
 
 @dataclass(frozen=True)
@@ -58,12 +64,24 @@ class Supervisord:
         ]
 
     def start(self, program: Program) -> None:
-        """Start one program and wait until it is RUNNING."""
-        self._call("startProcess", program.full_name, True)
+        """Start one program and return at once: RUNNING would only mean that it lived `startsecs`.
+
+        Raises:
+            xmlrpc.client.Fault: it runs already, or its command cannot be run.
+        """
+        self._call("startProcess", program.full_name, False)
 
     def stop(self, program: Program) -> None:
         """Stop one program and wait until it has ended."""
         self._call("stopProcess", program.full_name, True)
+
+    def stop_soon(self, program: Program) -> None:
+        """Tell one program to stop and return at once; no matter if it has ended by now."""
+        try:
+            self._call("stopProcess", program.full_name, False)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != NOT_RUNNING:
+                raise
 
     def shutdown(self) -> bool:
         """Ask it to stop everything, highest priority first, and then itself; False if it hangs."""

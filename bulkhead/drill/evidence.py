@@ -7,32 +7,38 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bulkhead.accounting.load import Effect
+from bulkhead.drill.tail import CHUNK, Tail
 from bulkhead.errors import EvidenceError
 from bulkhead.records import EffectRow, EntryRow, encode
 from bulkhead.render.paths import Home
 from bulkhead.rundir import RunDir
 
-CHUNK = 1 << 20
-
 
 @dataclass(frozen=True)
 class Mark:
-    """Where the stack's files stood at one moment."""
+    """What the stack writes from one moment on."""
 
-    proxy: int
-    service: int
+    proxy: Tail
+    service: Tail
+    watch: Tail
     effects: int
 
 
 def mark(home: Home) -> Mark:
-    """Where they stand now."""
-    return Mark(_size(home.proxy_rows), _size(home.service_rows), _last_effect(home.ledger))
+    """From now on."""
+    return Mark(
+        Tail(home.proxy_rows),
+        Tail(home.service_rows),
+        Tail(home.watch_rows),
+        _last_effect(home.ledger),
+    )
 
 
-def keep(home: Home, since: Mark, run: RunDir) -> None:
-    """Copy the rows that were written since a mark into the run folder."""
-    _copy(home.proxy_rows, since.proxy, run.proxy_rows)
-    _copy(home.service_rows, since.service, run.service_rows)
+def keep(since: Mark, run: RunDir) -> None:
+    """Copy the rows that were written since a mark into the run folder, once."""
+    since.proxy.copy(run.proxy_rows)
+    since.service.copy(run.service_rows)
+    since.watch.copy(run.watch_rows)
 
 
 def effects(home: Home, since: Mark) -> list[Effect]:
@@ -82,8 +88,12 @@ def _keep_ledger(home: Home, since: Mark, run: RunDir) -> None:
 def keep_logs(home: Home, run: RunDir) -> None:
     """Copy what nginx, supervisord and the instances printed, each file's last megabyte."""
     run.log.mkdir()
-    for path in sorted(home.log.glob("*.log")):
-        _copy(path, max(0, _size(path) - CHUNK), run.log / path.name)
+    for path in sorted(
+        path for kind in ("*.log", "*.log.[0-9]*", "*.log.old") for path in home.log.glob(kind)
+    ):
+        with path.open("rb") as lines:
+            lines.seek(max(0, path.stat().st_size - CHUNK))
+            (run.log / path.name).write_bytes(lines.read())
 
 
 def _write(path: Path, rows: Iterable[EffectRow | EntryRow]) -> None:
@@ -102,16 +112,3 @@ def _last_effect(ledger: Path) -> int:
 def _open(ledger: Path) -> sqlite3.Connection:
     """For reading only: whoever measures must not be able to change what is measured."""
     return sqlite3.connect(f"file:{ledger}?mode=ro", uri=True, timeout=10)
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def _copy(source: Path, start: int, target: Path) -> None:
-    if not source.exists():
-        return
-    with source.open("rb") as rows, target.open("wb") as out:
-        rows.seek(start)
-        while chunk := rows.read(CHUNK):
-            out.write(chunk)

@@ -5,14 +5,18 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
+
+import msgspec
 
 from bulkhead.clock import wait_until
 from bulkhead.control.start import tail
 from bulkhead.drill.locust import EXIT_ROWS, Follower
 from bulkhead.drill.spec import LoadSection
 from bulkhead.errors import EvidenceError, StartError
+from bulkhead.records import ClientRow
 from bulkhead.rundir import RunDir
 from bulkhead.topology.model import Topology
 
@@ -25,8 +29,15 @@ class Generator:
     """One load for the time of a context; by itself it stops after `longest_s`, come what may."""
 
     def __init__(
-        self, topology: Topology, load: LoadSection, seed: int, longest_s: float, out: RunDir
+        self,
+        topology: Topology,
+        load: LoadSection,
+        rates: Sequence[tuple[float, float]],
+        seed: int,
+        longest_s: float,
+        out: RunDir,
     ) -> None:
+        (_, first_rate), *steps = rates
         self.rows = Follower(out.client_rows)
         self._load = load
         self._out = out
@@ -37,7 +48,8 @@ class Generator:
             "BULKHEAD_PARENT_PID": str(os.getpid()),  # it ends when we are killed
             "BULKHEAD_PROXY_URL": topology.url,
             "BULKHEAD_CLIENT_ROWS": str(out.client_rows),
-            "BULKHEAD_RATE": f"{load.rate:g}",
+            "BULKHEAD_RATE": f"{first_rate:g}",
+            "BULKHEAD_STEPS": json.dumps(steps),
             "BULKHEAD_ARRIVALS": load.arrivals,
             "BULKHEAD_MIX": json.dumps(load.mix),
             "BULKHEAD_SEED": str(seed),
@@ -74,8 +86,10 @@ class Generator:
             self._child.kill()
             self._child.wait()
 
-    def wait_for_rows(self) -> None:
-        """Wait until the first requests have ended.
+    def wait_for_rows(self) -> float:
+        """Wait until the first requests have ended; the moment for which one of them was planned.
+
+        That is when the load began, but for the time that its first requests took.
 
         Raises:
             StartError, EvidenceError: it did not begin, or ended; with the last lines that Locust
@@ -83,12 +97,17 @@ class Generator:
         """
         rows = self._out.client_rows
 
-        def begun() -> bool:
+        def first() -> bytes:
             self.require()
-            return rows.exists() and rows.stat().st_size > 0
+            if not rows.exists():
+                return b""
+            with rows.open("rb") as file:
+                line = file.readline()
+            return line if line.endswith(b"\n") else b""
 
-        if not wait_until(begun, BOOT_S):
+        if not (line := wait_until(first, BOOT_S)):
             raise StartError("the load did not begin:", *tail(self._out.locust_log))
+        return msgspec.json.decode(line, type=ClientRow).planned
 
     def require(self) -> None:
         """Check that it still runs.

@@ -50,7 +50,7 @@ def run(topology: Topology, asked: bool, load: Load, say: Say, colour: bool) -> 
     else:
         say(f"Locust's web UI: http://127.0.0.1:{load.ui_port}   (Ctrl-C ends it and sums up)")
     locust.run(topology.root, topology.url, load, run_, say)
-    evidence.keep(home, since, run_)
+    evidence.keep(since, run_)
     rows = list(read_rows(run_.client_rows, ClientRow))
     if not rows:
         raise EvidenceError(f"the load made no request; see {run_.locust_log}")

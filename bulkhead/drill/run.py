@@ -74,7 +74,7 @@ def run(stage: Stage, drill: Drill, seed: int, runs: Path, say: Say) -> Run:
                 # The ledger first: whatever it has applied by now has its rows by then.
                 evidence.keep_ledger(site.home, since, out)
             finally:
-                evidence.keep(site.home, since, out)
+                evidence.keep(since, out)
                 evidence.keep_logs(site.home, out)
     verdict = judged(out)
     html.write(out)
@@ -86,6 +86,7 @@ def _load_and_break(
 ) -> None:
     """The phases: warm up, measure a baseline, break things, and see that it recovers."""
     phases = drill.file.phases
+    rates = schedule.rates(drill.file.load, phases)
     with ExitStack() as ends:
         events = Events(out.events)
         ends.callback(events.close)
@@ -93,9 +94,10 @@ def _load_and_break(
         events.note("phase", "warmup")
         with interrupts.held():  # it must not be born without us knowing it
             load = ends.enter_context(
-                Generator(site.topology, drill.file.load, seed, _longest_s(drill, site), out)
+                Generator(site.topology, drill.file.load, rates, seed, _longest_s(drill, site), out)
             )
-        load.wait_for_rows()
+        # Phases count from the begin of the load, so that each has the rate that it is to have.
+        until = load.wait_for_rows() + phases.warmup_s
         progress = ends.enter_context(Progress(load.rows, observer, say))
         injector = Injector(site, planned, events)
         ends.callback(injector.undo)
@@ -106,10 +108,13 @@ def _load_and_break(
             progress.phase = phase
             return events.note("phase", phase)
 
-        pause(phases.warmup_s)
-        _wait_until(enter("baseline") + phases.baseline_s)
+        _wait_until(until)
+        enter("baseline")
+        until += phases.baseline_s
+        _wait_until(until)
         if planned:
-            injector.run(enter("faults") + phases.faults_s)
+            enter("faults")
+            injector.run(until + phases.faults_s)
             injector.join()
         _wait_until(enter("recovery") + phases.recovery_s)
         enter("end")

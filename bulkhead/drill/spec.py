@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from bulkhead.errors import ConfigError, StateError, UsageError
 from bulkhead.faults import base
+from bulkhead.faults.disk_full import Volume
 from bulkhead.faults.targets import problem as target_problem
 from bulkhead.judge.expect import Expect
 from bulkhead.topology import problems
@@ -22,8 +23,10 @@ from bulkhead.topology.problems import Problem
 Kind = Literal[
     "get", "list", "post_keyed", "post", "put", "patch", "delete", "fanout", "page"
 ]  # fmt: skip
+Phase = Literal["warmup", "baseline", "faults", "recovery"]
 Share = Annotated[int, Field(ge=0, le=1000)]
 Seconds = Annotated[float, Field(ge=0, le=3600)]
+Rate = Annotated[float, Field(gt=0, le=100_000)]
 
 # Reads and every kind of write that a client can protect; pages and fan-outs cross both services.
 MIX: dict[Kind, Share] = {
@@ -33,10 +36,11 @@ MIX: dict[Kind, Share] = {
 
 
 class LoadSection(Section):
-    """Who asks for what, how often."""
+    """Who asks for what, how often; `rates` are those of phases that have another one."""
 
     locustfile: Annotated[str, Field(min_length=1)] = "loadtest/openloop.py"
-    rate: Annotated[float, Field(gt=0, le=100_000)] = 300
+    rate: Rate = 300
+    rates: dict[Phase, Rate] = Field(default_factory=dict)
     arrivals: Literal["constant", "poisson"] = "poisson"
     mix: Annotated[dict[Kind, Share], Field(min_length=1)] = MIX
     timeout_s: Annotated[float, Field(ge=0.1, le=120)] = 25
@@ -53,23 +57,33 @@ class PhasesSection(Section):
 
 
 class FaultSection(Section):
-    """One line of the schedule: which fault, on what, from when, how often, for how long."""
+    """One line of the schedule: which fault, on what, from when, how often, for how long.
+
+    With `random` the injections begin at moments that chance picks, one in `every_s` on average.
+    """
 
     fault: str
     target: str
     at_s: Seconds = 0
     every_s: Annotated[float, Field(ge=0.05, le=3600)] = 1
     times: Annotated[int, Field(ge=1, le=10_000)] = 1
+    random: bool = False
     hold_s: Seconds = 0
     params: dict[str, int | float | str | bool] = Field(default_factory=dict)
 
+    @property
+    def last_s(self) -> float:
+        """When the last injection begins, or by when if chance picks."""
+        return self.at_s + (self.times - (not self.random)) * self.every_s
+
 
 class DrillFile(Section):
-    """The whole file."""
+    """The whole file. `volumes` are folders of the drill's home that are small disks, in MB."""
 
     title: Annotated[str, Field(min_length=1, max_length=100)]
     predicts: Literal["PASS", "FAIL", "INVALID"]
     settings: list[str] = Field(default_factory=list)
+    volumes: dict[Volume, Annotated[int, Field(ge=4, le=1024)]] = Field(default_factory=dict)
     load: LoadSection = LoadSection()
     phases: PhasesSection = PhasesSection()
     faults: list[FaultSection] = Field(default_factory=list)
@@ -181,9 +195,12 @@ def _schedule_problems(file: DrillFile) -> Iterator[Problem]:
             continue
         for said in base.problems(one.fault, one.params):
             yield f"{where}.params", one.params, said
-        last = one.at_s + (one.times - 1) * one.every_s
-        if last > file.phases.faults_s:
-            yield f"{where}", last, "begins (s) after the faults phase has ended (phases.faults_s)"
+        if one.last_s > file.phases.faults_s:
+            yield (
+                f"{where}",
+                one.last_s,
+                "begins (s) after the faults phase has ended (phases.faults_s)",
+            )
     if not any(file.load.mix.values()):
         yield "load.mix", file.load.mix, "at least one kind of request must have a share"
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from bulkhead.control import interrupts, record, stack
 from bulkhead.control.ports import listeners
 from bulkhead.control.start import Say
+from bulkhead.drill import volumes
 from bulkhead.drill.spec import Drill, fits
 from bulkhead.errors import ConfigError, StateError
 from bulkhead.faults.base import Site
@@ -43,11 +44,13 @@ def own(path: Path, drill: Drill, assignments: Sequence[str], say: Say) -> Itera
         topology = _require_rows(load(path, settings))
         fits(drill, topology)
         try:
+            volumes.mount(home, drill.file.volumes)
             stack.up(topology, lambda _line: None)
             yield _site(topology)
         finally:
             with interrupts.held():  # it takes seconds, and must not be cut short
                 stack.down(Home(home), lambda _line: None)
+                volumes.unmount(home)
 
 
 @contextmanager
@@ -119,6 +122,7 @@ def _clear(home: Path, say: Say) -> None:
     if found and found.members():
         say("an interrupted drill has left its stack behind; stopping it")
         stack.down(Home(home), say)
+    volumes.unmount(home)
     shutil.rmtree(home, ignore_errors=True)
 
 

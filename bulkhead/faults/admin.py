@@ -49,11 +49,11 @@ def doors(site: Site, one: Instance) -> Doors:
     return {each: path for each, path in paths if path.exists()}
 
 
-def tell(site: Site, targets: Targets, **settings: float) -> Doors:
-    """Tell every process of the targets; whom, and where each can be asked.
+def listening(site: Site, targets: Targets) -> Doors:
+    """Every serving process of the targets, and where each can be told something.
 
     Raises:
-        FaultError: one does not listen or refuses; others may have been told by then.
+        FaultError: one does not listen.
     """
     signals.living(site, targets)
     for one in targets:
@@ -63,15 +63,23 @@ def tell(site: Site, targets: Targets, **settings: float) -> Doors:
             f"{one.name} has {wanted} processes with an admin socket",
             partial(_all_listen, site, one, wanted),
         )
-    found = {each: door for one in targets for each, door in doors(site, one).items()}
-    for door in found.values():
+    return {each: door for one in targets for each, door in doors(site, one).items()}
+
+
+def tell(whom: Doors, **settings: float) -> Doors:
+    """Tell each of them; whom, again.
+
+    Raises:
+        FaultError: one does not answer or refuses; others may have been told by then.
+    """
+    for door in whom.values():
         _ask(door, "PUT", settings)
-    return found
+    return whom
 
 
 def apply(site: Site, targets: Targets, **settings: float) -> str:
     """Tell every process of the targets, and ask each what it does: the proof."""
-    for each, door in tell(site, targets, **settings).items():
+    for each, door in tell(listening(site, targets), **settings).items():
         state = _ask(door, "GET")
         if wrong := {
             name: state.get(name) for name in settings if state.get(name) != settings[name]

@@ -25,11 +25,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 import bulkhead.faults
 from bulkhead.control import process
 from bulkhead.control.process import Process
-from bulkhead.control.record import Record
+from bulkhead.control.record import Record, leader
 from bulkhead.render.paths import Home
 from bulkhead.topology.model import Instance, Topology
 from bulkhead.topology.problems import found, lines, near
 
+STAND_IN = "-m bulkhead.watch.adopt "  # in the command line of one
 CONNECT_S = 0.25
 ANSWER_S = 2
 
@@ -60,13 +61,14 @@ class Site:
     ending: Event = field(default_factory=Event)
 
     def find(self, instance: Instance) -> Process | None:
-        """The process of this instance that supervisord has started, if it lives."""
-        started = process.children(self.record.pid)
-        return next((one for one in started if _instance_of(one) == instance.name), None)
+        """The process that leads this instance, if it lives; supervisord's child or not."""
+        return leader(self.home, instance.name)
 
     def processes(self, instance: Instance) -> list[Process]:
         """All of its processes, eldest first: workers too, and those whose master has died."""
         found = [one for one in self.record.members() if _instance_of(one) == instance.name]
+        # A stand-in has the same environment; it is supervisord's, and serves nobody.
+        found = [one for one in found if STAND_IN not in process.title(one)]
         return sorted(found, key=lambda one: (one.start_ticks, one.pid))
 
     def accepts(self, instance: Instance) -> bool:

@@ -38,7 +38,7 @@ class Busy(Fault):
         """Tell them; undone is that they answer again, on their sockets and at their addresses."""
         signals.living(site, targets)
         try:
-            told = list(admin.tell(site, targets, busy_s=self.params.busy_s))
+            told = self.told(site, targets)
             what = f"wanting a processor for {SHARE:.0%} of {WINDOW_S} s: {signals.pids(told)}"
             held(site, what, lambda: all_busy(told))
             yield what
@@ -46,6 +46,10 @@ class Busy(Fault):
             admin.clear(site, targets, self.params.busy_s + UNDONE_S)
             undone = signals.answering(site, targets)
         return undone
+
+    def told(self, site: Site, targets: Targets) -> list[Process]:
+        """Tell every process of the targets."""
+        return list(admin.tell(admin.listening(site, targets), busy_s=self.params.busy_s))
 
 
 def all_busy(told: list[Process]) -> bool:

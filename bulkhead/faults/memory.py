@@ -35,7 +35,7 @@ class Memory(admin.Told):
             one: process.resident_mb(one) for target in targets for one in site.processes(target)
         }
         try:
-            told = admin.tell(site, targets, memory_mb=more)
+            told = admin.tell(admin.listening(site, targets), memory_mb=more)
             held(
                 site,
                 f"every process has grown by {more} MB",

@@ -3,19 +3,18 @@
 from signal import SIGHUP
 
 from bulkhead.control import nginx, process
-from bulkhead.faults import proxy, signals
-from bulkhead.faults.base import Fault, Site, Steps, Targets, register
+from bulkhead.faults import parts, proxy, signals
+from bulkhead.faults.base import Site, Steps, Targets, register
 from bulkhead.faults.proof import held, undone
 
 RELOADED_S = 10
 
 
 @register
-class NginxReload(Fault):
+class NginxReload(parts.OnPart):
     """SIGHUP to nginx: new workers serve, the old ones finish what they have."""
 
     name = "nginx_reload"
-    on = "proxy"
 
     def hold(self, site: Site, targets: Targets) -> Steps:  # noqa: ARG002 - there is one nginx
         """Reload; there is nothing to undo, since the configuration is the same."""

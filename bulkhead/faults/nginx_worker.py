@@ -6,17 +6,16 @@ from typing import Annotated
 from pydantic import Field
 
 from bulkhead.control import process
-from bulkhead.faults import proxy, signals
+from bulkhead.faults import parts, proxy, signals
 from bulkhead.faults.base import Fault, FaultError, Site, Steps, Targets, register
 from bulkhead.faults.proof import undone
 
 
 @register
-class NginxWorker(Fault):
+class NginxWorker(parts.OnPart):
     """SIGKILL of one worker; nginx's master starts another."""
 
     name = "nginx_worker"
-    on = "proxy"
 
     class Params(Fault.Params):
         """Which worker: 0 is the eldest."""

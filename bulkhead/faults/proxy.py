@@ -2,21 +2,22 @@
 
 from bulkhead.control import process
 from bulkhead.control.process import Process
+from bulkhead.faults import parts
 from bulkhead.faults.base import FaultError, Site
 
 MASTER, WORKER = "nginx: master process", "nginx: worker process"
 
 
 def master(site: Site) -> Process:
-    """The master that supervisord has started.
+    """The master that leads nginx; what is only about to become nginx is none yet.
 
     Raises:
         FaultError: there is none.
     """
-    for one in process.children(site.record.pid):
-        if process.title(one).startswith(MASTER):
-            return one
-    raise FaultError("no live process: nginx")
+    found = parts.leader(site, "nginx")
+    if found is None or not process.title(found).startswith(MASTER):
+        raise FaultError("no live process: nginx")
+    return found
 
 
 def workers(master: Process) -> list[Process]:

@@ -32,8 +32,10 @@ def stop(site: Site, targets: Targets) -> None:
 def start(site: Site, targets: Targets) -> None:
     """Let supervisord start what of the targets it does not run or is not just starting.
 
+    It returns when supervisord has done so: nothing serves yet.
+
     Raises:
-        FaultError: supervisord would not, or what it started died at once.
+        FaultError: supervisord would not.
     """
 
     def start_one(one: Instance) -> None:

@@ -1,17 +1,16 @@
-"""What a fault is done to, in the words of a drill: `api-2`, `any api`, `all api`, `nginx`."""
+"""What a fault is done to, in the words of a drill: `api-2`, `any api`, `all api`, `nginx`, ..."""
 
 from random import Random
 
 from bulkhead.faults.base import Fault, Site, Targets
+from bulkhead.faults.parts import OnPart
 from bulkhead.topology.model import Topology
-
-PROXY = "nginx"
 
 
 def problem(words: str, fault: type[Fault], topology: Topology) -> str:
     """What is wrong with the words, for this fault in this topology; empty when nothing is."""
-    if fault.on == "proxy":
-        return "" if words == PROXY else f"{fault.name} is done to {PROXY}"
+    if issubclass(fault, OnPart):
+        return "" if words == fault.part else f"{fault.name} is done to {fault.part}"
     names = [one.name for one in topology.instances()]
     services = list(topology.services)
     how, _, service = words.rpartition(" ")
@@ -27,7 +26,7 @@ def choose(site: Site, words: str, rng: Random, busy: frozenset[str] = frozenset
     """The instances that the words mean now; none when none of them is alive.
 
     `any` takes one that accepts connections and that is not `busy`: under another fault already.
-    For a fault that is done to the proxy there is nothing to choose.
+    For a fault that is done to a part of the stack there is nothing to choose.
     """
     how, _, service = words.rpartition(" ")
     if how == "any":

@@ -25,19 +25,26 @@ UPPER: Mapping[str, str] = {
     "delayed": "answers that were delayed",
     "p99_baseline_ms": "99th percentile of the baseline in ms",
     "p99_faults_ms": "99th percentile during the faults in ms",
+    "p999_faults_ms": "99.9th percentile during the faults in ms",
     "max_faults_ms": "longest answer during the faults in ms",
     "p99_recovery_ms": "99th percentile of the recovery in ms",
     "p99_ratio": "99th percentile of the recovery over that of the baseline",
     "recovery_s": "longest time until a dead instance was up again in s",
     "settle_s": "time from the end of the faults to the last failure in s",
+    "goodput_s": "time into the recovery until what was offered was answered again in s",
+    "deaths": "times that an instance was seen dead",
+    "hang_kills": "processes that the watchdog killed because they hung",
+    "retries_per_request": "tries beyond the first for each request, in the worst phase",
 }
 # Bounds on what counts from the planned time.
-FROM_PLANNED = frozenset({*LATENCIES, "p99_ratio", "delayed"})
+FROM_PLANNED = frozenset({*LATENCIES, "p99_ratio", "delayed", "goodput_s"})
 LOWER: Mapping[str, str] = {
     "moved_on_min": "requests that moved on to another instance",
     "replays_min": "requests that were answered by a replay",
     "injected_min": "executions that a fault touched",
     "failed_once_min": "requests of class once that failed",
+    "held_requests_min": "requests that waited in the proxy for an instance",
+    "hang_kills_min": "processes that the watchdog killed because they hung",
 }
 
 
@@ -53,6 +60,8 @@ def bounds(case: Case, figures: Figures, on_schedule: bool) -> Iterator[Check]:
             yield _at_least(name, words, figures.get(name.removesuffix("_min")), bound)
     if case.expect.causes is not None:
         yield _causes(case, case.expect.causes)
+    for error, most in (case.expect.errors or {}).items():
+        yield _errors(case, error, most)
     for instance, (low, high) in (case.expect.share or {}).items():
         yield _share(case, instance, low, high)
 
@@ -103,6 +112,16 @@ def _causes(case: Case, allowed: list[str]) -> Check:
         return Check("causes", "PASS", "no other cause", said)
     message = f"{len(ids)} requests were not answered for other causes: {', '.join(found)}"
     return Check("causes", "FAIL", ", ".join(found), said, message, len(ids), tuple(ids[:EXAMPLES]))
+
+
+def _errors(case: Case, error: str, most: int) -> Check:
+    """So many requests at most ended for the client with an error of this class."""
+    name, said = f"errors {error}", f"at most {most}"
+    ids = _requests(case, "error = $error", error=error)
+    if len(ids) <= most:
+        return Check(name, "PASS", str(len(ids)), said)
+    message = f"{len(ids)} requests ended with the client's error {error}, and {said} is promised"
+    return Check(name, "FAIL", str(len(ids)), said, message, len(ids), tuple(ids[:EXAMPLES]))
 
 
 def _share(case: Case, instance: str, low: float, high: float) -> Check:

@@ -4,7 +4,7 @@ The four bounds on failures are zero unless the drill says otherwise, so a drill
 promises everything. The others are not looked at unless they are set.
 """
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -13,6 +13,8 @@ Least = Annotated[int, Field(ge=1)]
 Milliseconds = Annotated[float, Field(gt=0)]
 Seconds = Annotated[float, Field(ge=0)]
 Portion = Annotated[float, Field(ge=0, le=1)]
+# Of a client's errors (records.Error) those that a stack can be the reason of.
+Broken = Literal["refused", "reset", "closed", "timeout", "other"]
 Range = Annotated[list[Portion], Field(min_length=2, max_length=2)]
 
 
@@ -34,16 +36,24 @@ class Expect(BaseModel):
     delayed: Count | None = None
     p99_baseline_ms: Milliseconds | None = None
     p99_faults_ms: Milliseconds | None = None
+    p999_faults_ms: Milliseconds | None = None
     max_faults_ms: Milliseconds | None = None
     p99_recovery_ms: Milliseconds | None = None
     p99_ratio: Annotated[float, Field(ge=1)] | None = None
     recovery_s: Seconds | None = None
     settle_s: Seconds | None = None
+    goodput_s: Seconds | None = None
+    deaths: Count | None = None
+    hang_kills: Count | None = None
+    retries_per_request: Annotated[float, Field(ge=0)] | None = None
+    errors: dict[Broken, Count] | None = None
     share: dict[str, Range] | None = None
     moved_on_min: Least | None = None
     replays_min: Least | None = None
     injected_min: Least | None = None
     failed_once_min: Least | None = None
+    held_requests_min: Least | None = None
+    hang_kills_min: Least | None = None
     min_requests: Annotated[int, Field(ge=50)] = 1000
     late_p99_ms: Milliseconds = 100
     late_baseline_ms: Milliseconds = 50

@@ -26,6 +26,7 @@ COUNTS: Mapping[str, str] = {
     "not_sent": "outcome = 'not_sent'",
     "moved_on": "moved_on",
     "replays": "replays > 0",
+    "held_requests": "held_s > 0",
     "delayed": "delay_cause <> '' AND phase <> 'warmup'",
 }
 
@@ -33,7 +34,11 @@ COUNTS: Mapping[str, str] = {
 _LATENCY_MS = "round(1000 * latency_s, 3)"
 LATE_MS = "round(1000 * (sent - planned), 3)"
 RATE_PER_S = "count(*) / nullif(max(planned) - min(planned), 0)"
-_P50, _P99 = (f"quantile_disc({_LATENCY_MS}, {share})" for share in (0.5, 0.99))
+_P50, _P99, _P999 = (
+    f"quantile_disc({_LATENCY_MS}, {share}::DECIMAL(4,3))" for share in (0.5, 0.99, 0.999)
+)
+# A second of the recovery is good when this part of what was planned in it was answered so soon.
+GOOD_SHARE, GOOD_S = 0.95, 1
 
 # A figure that is a latency -> the phase, and what is taken of its latencies.
 LATENCIES: Mapping[str, tuple[str, str]] = {
@@ -41,6 +46,7 @@ LATENCIES: Mapping[str, tuple[str, str]] = {
     "p99_baseline_ms": ("baseline", _P99),
     "p50_faults_ms": ("faults", _P50),
     "p99_faults_ms": ("faults", _P99),
+    "p999_faults_ms": ("faults", _P999),
     "max_faults_ms": ("faults", f"max({_LATENCY_MS})"),
     "p99_recovery_ms": ("recovery", _P99),
 }
@@ -61,7 +67,8 @@ NAMES = (
     *LATENCIES,
     *COUNTED,
     *("rate_per_s", "late_p99_ms", "injections", "held", "injected"),
-    *("recovery_s", "settle_s", "p99_ratio"),
+    *("recovery_s", "settle_s", "p99_ratio", "goodput_s"),
+    *("deaths", "hang_kills", "retries_per_request"),
 )
 
 
@@ -75,7 +82,7 @@ def measured(case: Case) -> Figures:
     found: Figures = _row(
         case, f"SELECT {', '.join([*counts, *latencies, *_SENDING])} FROM requests"
     )
-    for sql in (_INJECTED, _RECOVERY, _SETTLE):
+    for sql in (_INJECTED, _RECOVERY, _SETTLE, _GOODPUT, _DEATHS, _RETRIES):
         found |= _row(case, sql)
     before, after = found["p99_baseline_ms"], found["p99_recovery_ms"]
     found["p99_ratio"] = round(after / before, 3) if before and after is not None else None
@@ -138,4 +145,45 @@ _SETTLE = f"""
     FROM undone LEFT JOIN requests
         ON requests.done > undone.t AND ({COUNTS["failed"]} OR {COUNTS["indeterminate"]})
     GROUP BY undone.t
+"""
+
+# How long into the recovery there was still a second that was not good. Only whole seconds count.
+_GOODPUT = f"""
+    WITH seconds AS (
+        SELECT
+            floor(planned - began) AS second, count(*) AS offered,
+            count(*) FILTER (outcome = 'answered' AND latency_s <= {GOOD_S}) AS good
+        FROM requests JOIN phases ON phases.name = phase
+        WHERE phase = 'recovery' AND floor(planned - began) + 1 <= ended - began
+        GROUP BY ALL
+    )
+    SELECT
+        CASE WHEN count(*) > 0 THEN
+            coalesce(max(second + 1) FILTER (good < {GOOD_SHARE} * offered), 0)
+        END AS goodput_s
+    FROM seconds
+"""
+
+# Without a watchdog nobody kills what hangs, and nobody would have written it down.
+_DEATHS = """
+    SELECT
+        (SELECT count(*) FROM states WHERE state = 'dead') AS deaths,
+        (
+            SELECT CASE WHEN value IS NOT NULL THEN
+                (SELECT count(*) FROM watch WHERE kind = 'hang')
+            END FROM account WHERE key = 'watch_rows'
+        ) AS hang_kills
+"""
+
+# Tries beyond the first for each request that was tried at all, in the worst phase. A sub-request
+# is one more request to the proxy.
+_RETRIES = """
+    WITH each AS (
+        SELECT requests.phase, count(*) - 1 AS retries
+        FROM attempts JOIN requests ON requests.id = attempts.root
+        WHERE attempts.instance <> '' AND requests.phase IN ('baseline', 'faults', 'recovery')
+        GROUP BY requests.phase, attempts.id, attempts.proxy_id
+    )
+    SELECT round(max(share), 4) AS retries_per_request
+    FROM (SELECT sum(retries) / count(*) AS share FROM each GROUP BY phase)
 """

@@ -8,7 +8,7 @@ from bulkhead.judge.case import EXAMPLES, Case, Finding, Rule, offenders
 
 # nginx logs a request after it has sent the answer. A worker that is frozen and killed between the
 # two leaves an answer without a row; the client may have seen it this much before or after.
-WORKER_FAULT = "nginx_worker"
+WORKER_FAULTS = ("nginx_worker", "kill_everything")
 SLACK_S = 0.5
 
 ACKNOWLEDGED = (
@@ -22,7 +22,7 @@ def accounted(case: Case) -> Finding:
     A whole answer without a proxy row, a proxy row or an execution of a request that was never
     sent, and an execution that no attempt of the proxy explains.
     """
-    unlogged = case.rows(_UNLOGGED, fault=WORKER_FAULT, slack=SLACK_S)
+    unlogged = case.rows(_UNLOGGED, faults=list(WORKER_FAULTS), slack=SLACK_S)
     missing = [id for id, excused in unlogged if not excused]
     unsent = case.column(_UNSENT)
     unexplained = case.column(_UNEXPLAINED_EXECUTIONS)
@@ -48,7 +48,7 @@ _UNLOGGED = """
         SELECT
             n, began, held,
             (SELECT count(*) FROM client WHERE sent > 0 AND began BETWEEN sent AND done) AS in_hand
-        FROM injections WHERE fault = $fault AND held IS NOT NULL
+        FROM injections WHERE list_contains($faults, fault) AND held IS NOT NULL
     ),
     unlogged AS (
         SELECT id, done, n, greatest(in_hand, 1) AS most, abs(done - began) AS distance

@@ -1,5 +1,7 @@
-"""Topology -> supervisord.conf: one program per instance, one group per service."""
+"""Topology -> supervisord.conf: a program for nginx, for each instance, and for the watchdog."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +16,15 @@ from bulkhead.render.templates import (
 )
 from bulkhead.topology.model import Instance, ServiceSection, Topology
 
+# The programs that are no instances.
+NGINX, WATCH = "nginx", "watch"
+
 # How much longer than a program's own grace time supervisord waits before SIGKILL.
 STOP_MARGIN_S = 5
-
-# A killed nginx leaves its unix socket behind, and no nginx can bind to what is left. The script
-# is constant: the paths are its arguments.
-REMOVE_FIRST = ("/bin/sh", "-c", 'rm -f "$0" && exec "$@"')
+# The watchdog has nothing to finish.
+WATCH_GRACE_S = 1
+# With a watchdog, whoever dies before this is left to supervisord's growing pauses: it cannot boot.
+BOOTED_S = 10
 
 COMMON = "\n".join(
     (
@@ -38,12 +43,13 @@ COMMON = "\n".join(
 
 @dataclass(frozen=True)
 class Program:
-    """One [program:x] section."""
+    """One [program:x] section of an instance."""
 
     name: str
     kind: str
     command: str
     environment: str
+    start_s: int
     stop_s: int
 
 
@@ -61,18 +67,33 @@ def render_supervisor(
         root=supervisor_percent(str(topology.root)),
         run=supervisor_percent(str(home.run)),
         log=supervisor_percent(str(home.log)),
-        nginx_command=supervisor_command(
-            [*REMOVE_FIRST, home.internal_socket, nginx, "-p", home.path, "-c", home.nginx_conf]
+        watch=topology.file.stack.watch,
+        watch_command=launched(
+            topology, interpreter, WATCH, [interpreter, "-m", "bulkhead.watch", home.path]
         ),
-        nginx_stop_s=round(topology.proxy.grace_s) + STOP_MARGIN_S,
+        watch_stop_s=stop_s(WATCH_GRACE_S),
+        nginx_command=launched(
+            topology, interpreter, NGINX, [nginx, "-p", home.path, "-c", home.nginx_conf]
+        ),
+        nginx_stop_s=stop_s(topology.proxy.grace_s),
         common=COMMON,
         instances=[_program(topology, home, one, interpreter) for one in topology.instances()],
-        groups=[
-            {"service": name, "programs": ",".join(one.name for one in topology.instances(name))}
-            for name in topology.services
-        ],
     )
     return [File(home.supervisord_conf, text)]
+
+
+def stop_s(grace_s: float) -> int:
+    """How long supervisord waits for a program that it has told to stop; whole seconds."""
+    return round(grace_s) + STOP_MARGIN_S
+
+
+def launched(
+    topology: Topology, interpreter: Path, name: str, command: Sequence[str | Path]
+) -> str:
+    """A program's command, by way of supervisor/launch: it notes who leads it, and adopts."""
+    launch = topology.root / "supervisor" / "launch"
+    run = Home(topology.home).run
+    return supervisor_command(["/bin/sh", launch, run, name, interpreter, *command])
 
 
 def _program(topology: Topology, home: Home, one: Instance, interpreter: Path) -> Program:
@@ -91,12 +112,19 @@ def _program(topology: Topology, home: Home, one: Instance, interpreter: Path) -
     }
     if topology.file.stack.admin:
         variables["BULKHEAD_ADMIN_DIR"] = str(home.admin)
+    watch = topology.file.stack.watch
+    if watch:
+        variables["NOTIFY_SOCKET"] = str(home.notify_socket)
+    if watch and service.hang_s:
+        variables["WATCHDOG_USEC"] = str(round(service.hang_s * 1_000_000))
+    command = _command(service, one.service, topology.root, interpreter)
     return Program(
         name=one.name,
         kind=service.kind,
-        command=supervisor_command(_command(service, one.service, topology.root, interpreter)),
+        command=launched(topology, interpreter, one.name, command),
         environment=supervisor_environment(variables | service.env),
-        stop_s=round(service.grace_s) + STOP_MARGIN_S,
+        start_s=min(math.ceil(service.boot_s), BOOTED_S) if watch else 1,
+        stop_s=stop_s(service.grace_s),
     )
 
 

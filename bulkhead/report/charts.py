@@ -112,6 +112,7 @@ def data(lines: Timeline) -> dict[str, Any]:
                 "under": [[span.name, span.began, span.ended] for span in lane.under],
                 "begun": lane.begun,
                 "lost": lane.lost,
+                "marks": [[mark.kind, mark.at, mark.at] for mark in lane.marks],
             }
             for lane in lines.lanes
         ],

@@ -8,6 +8,9 @@ from duckdb import DuckDBPyConnection
 
 from bulkhead.report.axis import Axis, Counts, Span, bucket_of, spans
 
+# Of what the watchdog writes down: an exit is in the lane already, as a death.
+MARKED = ("hang", "crashing", "ready", "recovered", "stray", "supervisord", "watching")
+
 
 @dataclass(frozen=True)
 class Injection:
@@ -37,6 +40,22 @@ class Injection:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """One thing that the watchdog saw or did at one moment."""
+
+    kind: str
+    target: str
+    at: float
+    detail: str
+
+    @property
+    def words(self) -> str:
+        """What, whom, when and why."""
+        said = f": {self.detail}" if self.detail else ""
+        return f"watchdog: {self.kind} {self.target}".rstrip() + f" at {self.at:.3f} s{said}"
+
+
+@dataclass(frozen=True)
 class Lane:
     """One instance over time."""
 
@@ -48,6 +67,8 @@ class Lane:
     """Executions that it began, those on behalf of other requests included."""
     lost: Counts
     """Attempts of the proxy at it that got no answer or a 5xx."""
+    marks: tuple[Mark, ...] = ()
+    """What the watchdog did about it: kills of what hung, crash loops, and when it was ready."""
 
     @property
     def deaths(self) -> int:
@@ -70,7 +91,24 @@ def injections(account: DuckDBPyConnection, axis: Axis) -> Iterator[Injection]:
         yield Injection(n, fault, target, began, held, heal, ended, problem)
 
 
-def lanes(account: DuckDBPyConnection, axis: Axis, done: tuple[Injection, ...]) -> Iterator[Lane]:
+def marks(account: DuckDBPyConnection, axis: Axis) -> tuple[Mark, ...]:
+    """All that the watchdog wrote down within the axis and that is worth a mark, in order."""
+    rows = account.execute(
+        """
+        SELECT kind, target, t - $zero, detail FROM watch
+        WHERE t - $zero BETWEEN 0 AND $seconds AND list_contains($kinds, kind) ORDER BY t
+        """,
+        {"zero": axis.began, "seconds": axis.seconds, "kinds": list(MARKED)},
+    ).fetchall()
+    return tuple(Mark(*row) for row in rows)
+
+
+def lanes(
+    account: DuckDBPyConnection,
+    axis: Axis,
+    done: tuple[Injection, ...],
+    seen: tuple[Mark, ...] = (),
+) -> Iterator[Lane]:
     """One for each instance that ever was seen, did something or was tried."""
     rows: list[Any] = account.execute(
         """
@@ -100,6 +138,7 @@ def lanes(account: DuckDBPyConnection, axis: Axis, done: tuple[Injection, ...]) 
             ),
             axis.counts(begun.get(instance, [])),
             axis.counts(lost.get(instance, [])),
+            tuple(mark for mark in seen if mark.target == instance),
         )
 
 

@@ -7,13 +7,23 @@ from typing import Any, Literal
 
 from bulkhead.report.columns import ms
 
-Observer = Literal["client", "fault", "proxy", "service", "ledger"]
+Observer = Literal["client", "fault", "watch", "proxy", "service", "ledger"]
 Tone = Literal["", "good", "bad", "unsure"]
 Row = dict[str, Any]
 
 TONES: dict[str, Tone] = {"answered": "good", "failed": "bad"}
 # What happens at the same instant is told in the order in which it can have come about.
-ORDER: tuple[Observer, ...] = ("fault", "client", "proxy", "service", "ledger")
+ORDER: tuple[Observer, ...] = ("fault", "watch", "client", "proxy", "service", "ledger")
+
+GAVE_UP = {
+    "dead_full": "no instance is alive, and no more may wait",
+    "dead_late": "no instance came back in time",
+    "busy_full": "every instance has all it takes, and no more may wait",
+    "busy_late": "no instance had room in time",
+    "retry_budget": "the budget of retries is spent",
+}
+# What every request has to do with, whichever instance it went to.
+PARTS = {"proxy", "nginx", "supervisord", "watch", "everything"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +52,9 @@ class Seen:
     effects: list[Row] = field(default_factory=list)
 
 
-def moments(row: Row, seen: Seen, injections: Sequence[Row]) -> tuple[Moment, ...]:
+def moments(
+    row: Row, seen: Seen, injections: Sequence[Row], watch: Sequence[Row] = ()
+) -> tuple[Moment, ...]:
     """All moments of the request `row`, in order of time."""
     zero, root = row["planned"], row["id"]
     found = [
@@ -51,6 +63,7 @@ def moments(row: Row, seen: Seen, injections: Sequence[Row]) -> tuple[Moment, ..
         *_executions(seen.executions, zero, root),
         *_effects(seen.effects, zero, root),
         *_injections(row, seen, injections),
+        *_watch(row, seen, watch),
     ]
     return tuple(sorted(found, key=lambda m: (round(m.at, 6), ORDER.index(m.observer))))
 
@@ -76,12 +89,15 @@ def _proxy(seen: Seen, zero: float, root: str) -> Iterator[Moment]:
         sub = row["id"] if row["id"] != root else ""
         for_whom = f"for {sub}: {row['method']} {row['target']}, " if sub else ""
         at = row["began_at"] - zero
+        waits = f" ({ms(row['held'])} of them waiting for an instance)" if row["held"] else ""
+        gave_up = f" by itself: {GAVE_UP[row['gave_up']]}" if row["gave_up"] else ""
         whole = "" if row["complete"] == "OK" else ", and the client did not get all of it"
         yield Moment(
             at,
             "proxy",
             "proxy",
-            f"{for_whom}has it for {ms(row['took'])} ms, answers {row['status']}{whole}",
+            f"{for_whom}has it for {ms(row['took'])} ms{waits}, answers {row['status']}{gave_up}"
+            f"{whole}",
             until=row["ended_at"] - zero,
             sub=sub,
         )
@@ -102,7 +118,7 @@ def _attempt(one: Row, at: float, sub: str) -> Moment:
         parts = (one["connect_s"], one["header_s"], one["response_s"])
         times = "connected {}, header {}, whole {} ms".format(*map(ms, parts))
     status = one["status"]
-    where = f"{one['instance']} at {one['address']}" if one["instance"] else one["address"]
+    where = f"{one['instance']} at {one['address']}" if one["instance"] else one["address"] or "-"
     return Moment(
         at,
         "proxy",
@@ -147,7 +163,7 @@ def _effects(rows: Sequence[Row], zero: float, root: str) -> Iterator[Moment]:
 
 def _injections(row: Row, seen: Seen, injections: Sequence[Row]) -> Iterator[Moment]:
     """The faults that touched an instance, or the proxy, while it had to do with this request."""
-    involved = {one["instance"] for one in seen.executions + seen.attempts} | {"proxy", "nginx"}
+    involved = _involved(seen) | PARTS
     for one in injections:
         until = one["healed"] or one["heal"] or one["held"] or one["began"]
         overlaps = one["began"] <= row["done"] and until >= row["planned"]
@@ -163,3 +179,17 @@ def _injections(row: Row, seen: Seen, injections: Sequence[Row]) -> Iterator[Mom
             "unsure",
             until - row["planned"],
         )
+
+
+def _watch(row: Row, seen: Seen, watch: Sequence[Row]) -> Iterator[Moment]:
+    """What the watchdog did, while it was under way, about whoever had to do with this request."""
+    involved = _involved(seen) | PARTS
+    for one in watch:
+        if row["planned"] <= one["t"] <= row["done"] and one["target"] in involved:
+            said = f": {one['detail']}" if one["detail"] else ""
+            text = f"{one['kind']} {one['target']}{said}"
+            yield Moment(one["t"] - row["planned"], "watch", "watchdog", text, "unsure")
+
+
+def _involved(seen: Seen) -> set[str]:
+    return {one["instance"] for one in seen.executions + seen.attempts}

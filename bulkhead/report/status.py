@@ -25,6 +25,9 @@ def as_text(status: StackStatus, colour: bool) -> str:
             line.replace(" yes ", f" {GREEN}yes{PLAIN} ").replace(" NO ", f" {RED}NO{PLAIN} ")
             for line in lines[1:]
         ]
+    for one in status.processes:
+        if one.printed:
+            lines += ["", f"{one.name} keeps crashing; its log ends:", *one.printed]
     ready = sum(one.ready for one in status.processes)
     total = len(status.processes)
     lines += [
@@ -40,12 +43,24 @@ def _rows(one: ProcessStatus) -> list[tuple[str, ...]]:
     ready = "yes" if one.ready else "NO"
     uptime = "-" if one.uptime_s is None else duration(one.uptime_s)
     memory = "-" if one.memory_mb is None else f"{one.memory_mb:.0f} MB"
-    main = (one.name, one.service, pid, one.state, ready, str(one.restarts), uptime, memory)
+    main = (one.name, one.service, pid, _state(one), ready, str(one.restarts), uptime, memory)
     workers = [
         (f"  worker {number}", "", str(worker), "", "", "", "", "", "")
         for number, worker in enumerate(one.workers, 1)
     ]
     return [(*main, one.address), *workers]
+
+
+def _state(one: ProcessStatus) -> str:
+    """supervisord's word, and what it cannot know: `RUNNING, hung`, `BACKOFF, crashed 4 times`."""
+    words = [one.state]
+    if one.adopted:
+        words.append("adopted")
+    if one.watched == "crashing":
+        words.append(f"crashed {one.crashes} times")
+    elif one.watched in ("hung", "out"):
+        words.append(one.watched)
+    return ", ".join(words)
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

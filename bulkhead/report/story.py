@@ -12,6 +12,7 @@ from bulkhead.report.axis import began
 from bulkhead.report.columns import BOLD, DIM, GREEN, RED, YELLOW, offset, paint, plain, table
 from bulkhead.report.moments import TONES, Moment, Row, Seen, Tone, moments
 
+AROUND = ("fault", "watch")
 PAINTS = {"": 0, "good": GREEN, "bad": RED, "unsure": YELLOW}
 
 
@@ -47,7 +48,7 @@ class Story:
     @property
     def ended(self) -> float:
         """The last moment that is its own, in seconds after the planned start."""
-        own = (moment for moment in self.moments if moment.observer != "fault")
+        own = (moment for moment in self.moments if moment.observer not in AROUND)
         return max((moment.until or moment.at for moment in own), default=0.0)
 
 
@@ -60,9 +61,12 @@ def stories(account: DuckDBPyConnection, ids: Sequence[str]) -> dict[str, Story]
         for row in _rows(account, f"SELECT * FROM {name} WHERE list_contains($ids, root)", wanted):
             getattr(seen[row["root"]], name).append(row)
     injections = _rows(account, "SELECT * FROM injections ORDER BY began", {})
+    watch = _rows(account, "SELECT * FROM watch ORDER BY t", {})
     begin = began(account)
     return {
-        row["id"]: Story(row, row["planned"] - begin, moments(row, seen[row["id"]], injections))
+        row["id"]: Story(
+            row, row["planned"] - begin, moments(row, seen[row["id"]], injections, watch)
+        )
         for row in requests
     }
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from duckdb import DuckDBPyConnection
 
 from bulkhead.report.axis import Axis, Counts, Span, axis_of, bucket_of, spans
-from bulkhead.report.lanes import Injection, Lane, injections, lanes
+from bulkhead.report.lanes import Injection, Lane, Mark, injections, lanes, marks
 
 OUTCOMES = ("answered", "failed", "indeterminate", "not_sent")
 
@@ -43,12 +43,15 @@ class Timeline:
     phases: tuple[Span, ...]
     injections: tuple[Injection, ...]
     lanes: tuple[Lane, ...]
+    watch: tuple[Mark, ...] = ()
+    """What the watchdog did, in order of time; that of an instance is in its lane too."""
 
 
 def timeline(account: DuckDBPyConnection) -> Timeline:
     """The run of an account over time."""
     axis = axis_of(account)
     done = tuple(injections(account, axis))
+    seen = marks(account, axis)
     return Timeline(
         axis,
         offered=axis.counts(_counted(account, axis, "requests", "planned")),
@@ -62,7 +65,8 @@ def timeline(account: DuckDBPyConnection) -> Timeline:
         cells=tuple(_cells(account, axis)),
         phases=tuple(spans(account, axis, "phases", "name")),
         injections=done,
-        lanes=tuple(lanes(account, axis, done)),
+        lanes=tuple(lanes(account, axis, done, seen)),
+        watch=seen,
     )
 
 

@@ -1,4 +1,4 @@
-"""up, down, restart, reload, status, check, logs: the life of a stack."""
+"""up, down, restart, status, check, logs: the life of a stack."""
 
 import argparse
 import json
@@ -16,7 +16,6 @@ def add(verb: common.Add) -> None:
     verb("up", _up, "start the stack and wait until every instance has answered through nginx")
     verb("down", _down, "stop everything; leave no process, socket or port")
     verb("restart", _restart, "down, then up: applies every change of the topology")
-    verb("reload", _reload, "nginx reads its configuration again; no request is cut short")
     status = verb("status", _status, "every process: state, ready, restarts, memory, address")
     status.add_argument("--json", action="store_true", help="for programs")
     verb("check", _check, "read the topology, report every mistake in it, start nothing")
@@ -52,14 +51,6 @@ def _restart(arguments: argparse.Namespace) -> int:
     stack.restart(common.topology(arguments), common.say)
     print()
     return _status(arguments)
-
-
-def _reload(arguments: argparse.Namespace) -> int:
-    from bulkhead.control import stack
-
-    stack.reload(common.topology(arguments))
-    print("nginx has read its configuration again, and only new workers take connections")
-    return 0
 
 
 def _status(arguments: argparse.Namespace) -> int:

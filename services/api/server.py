@@ -85,6 +85,7 @@ async def _serve_public(service: Service, stop: asyncio.Event) -> None:
         max_body_size=sys.maxsize,
     )
     server.add_sockets(sockets)
+    service.notifier.ready(asyncio.get_running_loop().call_later)
     service.metrics.watch_loop()
     identity = service.identity
     log.info("%s %s listens at %s", identity.instance, identity.boot, settings.address)
@@ -104,6 +105,7 @@ async def drain(server: Server, sockets: list[socket.socket], service: Service) 
     started = loop.time()
     deadline = started + service.settings.grace_s
     service.draining = True
+    service.notifier.stopping()
     # All connections share this object and read it at the start of each request.
     server.conn_params.no_keep_alive = True
     await _accept_waiting(sockets)
@@ -158,6 +160,8 @@ def _open(settings: Settings) -> Service:
         rows = Rows(settings.rows, identity)
     except OSError as error:
         raise StartError(f"cannot open the row file {settings.rows}: {error.strerror}") from error
+    # Who rotates the row file renames it and sends this.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, rows.reopen)
     try:
         ledger = open_ledger(settings.ledger_url, identity)
     except LedgerError as error:

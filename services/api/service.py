@@ -7,6 +7,7 @@ from services.api.ledger import Ledger
 from services.api.metrics import Metrics
 from services.api.settings import Settings
 from services.identity import Identity
+from services.notify import Notifier
 from services.rows import Rows
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Service:
     rows: Rows
     ledger: Ledger
     metrics: Metrics = field(default_factory=Metrics)
+    notifier: Notifier = field(default_factory=Notifier.from_environment)
     # One object for each request from its first header line until its answer is with the kernel.
     in_flight: set[object] = field(default_factory=set)
     draining: bool = False

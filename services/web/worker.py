@@ -25,6 +25,7 @@ from gunicorn.workers.base import Worker
 from gunicorn.workers.ggevent import GeventWorker
 
 from services import identity
+from services.notify import Notifier
 from services.web.admin import AdminServer
 from services.web.settings import Settings
 
@@ -74,6 +75,8 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         super().load_wsgi()
         instance: Instance = self.wsgi.extensions["instance"]
         instance.draining = lambda: not self.alive
+        # Who rotates the row file renames it and sends this. The log is stderr: nothing to reopen.
+        gevent.signal_handler(signal.SIGUSR1, instance.rows.reopen)
         # Here and not in `run`: a worker that cannot do it has not booted, which ends its master.
         self._admin: AbstractContextManager[object] = nullcontext()
         if self._admin_dir:
@@ -92,8 +95,10 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
     def serve(self) -> None:
         """Serve the listeners until told to stop, then drain."""
         pool = Pool(self.cfg.worker_connections)
+        self._notifier = Notifier.from_environment()
         servers = [self.listen(listener, pool) for listener in self.sockets]
         self.watch_master()
+        self._notifier.ready(gevent.spawn_later)
         while self.alive:
             self.notify()
             # Before the watch began, the master may have died and its pid passed to a stranger.
@@ -139,13 +144,16 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         # False: the end of the wait is no error, the block is just left.
         with gevent.Timeout(self.cfg.keepalive, False) as timeout:  # type: ignore[arg-type]
             self._idle[greenlet] = timeout
+            self._notifier.turn()  # this connection's last request is done, and below: one begins
             try:
                 yield
             finally:
                 del self._idle[greenlet]
+                self._notifier.turn()
 
     def drain(self, servers: list[StreamServer], pool: Pool) -> None:
         """Answer what has begun, for the grace time at most."""
+        self._notifier.stopping()
         deadline = time.monotonic() + self._grace_s
         for server in servers:
             server.stop_accepting()

@@ -15,6 +15,10 @@ KILLED = 110.0
 SKIPPED, INSTANCE_KILLED = 120.0, 122.0
 # nginx is told to reload here, and new workers serve 10 ms later.
 RELOADED = 130.0
+# nginx's master is killed here, and its workers are proved to be gone 2 s later.
+MASTER_KILLED = 140.0
+# Everything is killed here, and it is proved 10 ms later.
+ALL_KILLED = 150.0
 
 # nginx answered, and nobody executed the request.
 BY_NGINX: Row = {"instance": "proxy", "boot": "71"}
@@ -44,6 +48,8 @@ def landed(folder: Path, made: Iterable[Case]) -> dict[str, Row]:
     run.injection(2, "nginx_worker", "proxy", SKIPPED, skipped="no such worker")
     run.injection(3, "kill", "api-1", INSTANCE_KILLED)
     run.injection(4, "nginx_reload", "nginx", RELOADED)
+    run.injection(5, "kill_nginx", "nginx", MASTER_KILLED, heal=0.01, healed=2.0)
+    run.injection(6, "kill_everything", "everything", ALL_KILLED, heal=0.01, healed=2.0)
     for one in made:
         one.make(run, one.name)
     return {row["id"]: row for row in ask(run.write(), "FROM requests")}
@@ -60,6 +66,13 @@ def by_nginx(
     """A request that nginx answered with an error of its own after these attempts."""
     row = attempts(tries) | {"status": status} | BY_NGINX | (proxy or {})
     run.request(id, client={"status": status} | BY_NGINX, proxy=row, **NOBODY | more)
+
+
+def held_up(
+    run: MadeRun, id: str, gave_up: str, *tries: Failed, status: int = 503, **more: Any
+) -> None:
+    """A request that nginx gave up after it had waited in the hold."""
+    by_nginx(run, id, status, *tries, proxy={"gave_up": gave_up, "held": 5.0}, **more)
 
 
 def by_service(run: MadeRun, id: str, status: int, *before: Failed, **more: Any) -> None:

@@ -11,6 +11,7 @@ from tests.accounting.landing import (
     by_nginx,
     by_service,
     cases,
+    held_up,
     landed,
     sub_request,
 )
@@ -91,6 +92,69 @@ CASES = [
         "no_live_instance",
         nobody_to_try=lambda run, id: by_nginx(run, id, 502, NOBODY_LEFT),
         nobody_to_try_once=lambda run, id: by_nginx(run, id, 502, NOBODY_LEFT, **ONCE),
+    ),
+    *cases(
+        "failed",
+        "no_live_instance",
+        a_balancer_that_found_nobody=lambda run, id: by_nginx(
+            run, id, 503, proxy={"addrs": "", "statuses": "503"}
+        ),
+        a_balancer_that_says_nothing=lambda run, id: by_nginx(
+            run, id, 503, proxy={"addrs": "-", "statuses": "-"}
+        ),
+    ),
+    *cases(
+        "failed",
+        "proxy_error",
+        no_descriptor_for_a_connection=lambda run, id: by_nginx(
+            run, id, 500, proxy={"addrs": "", "statuses": "-"}
+        ),
+    ),
+    *cases(
+        "failed",
+        "hold_full",
+        no_room_in_the_hold=lambda run, id: held_up(run, id, "dead_full"),
+        refused_and_no_room_in_the_hold=lambda run, id: held_up(run, id, "dead_full", REFUSED),
+    ),
+    *cases(
+        "failed",
+        "hold_over",
+        held_for_too_long=lambda run, id: held_up(run, id, "dead_late"),
+        died_and_held_for_too_long=lambda run, id: held_up(run, id, "dead_late", DIED),
+        nobody_and_held_for_too_long=lambda run, id: held_up(run, id, "dead_late", NOBODY_LEFT),
+        a_once_held_for_too_long=lambda run, id: held_up(run, id, "dead_late", **ONCE),
+        a_page_whose_call_was_held_for_too_long=lambda run, id: page_after(
+            run, id, 503, gave_up="dead_late", held=5.0
+        ),
+    ),
+    *cases(
+        "failed",
+        "overloaded",
+        no_room_among_the_waiting=lambda run, id: held_up(run, id, "busy_full"),
+        waited_for_too_long=lambda run, id: held_up(run, id, "busy_late"),
+        shed_and_waited_for_too_long=lambda run, id: held_up(run, id, "busy_late", BUSY),
+    ),
+    *cases(
+        "failed",
+        "retry_budget",
+        no_retry_left=lambda run, id: held_up(run, id, "retry_budget", DIED),
+        no_retry_left_and_its_own_status=lambda run, id: held_up(
+            run, id, "retry_budget", DIED, status=502
+        ),
+    ),
+    *cases(
+        "failed",
+        "tries_exhausted",
+        died_and_nobody_left=lambda run, id: by_nginx(
+            run,
+            id,
+            502,
+            proxy=attempts([DIED])
+            | {
+                "addrs": "127.0.0.1:8102 : ",
+                "statuses": "502 : ",
+            },
+        ),
     ),
     *cases(
         "failed",
@@ -269,6 +333,8 @@ def test_the_evidence_is_told_in_short(found: dict[str, Row]) -> None:
             "page-refused",
             "another-status-than-nginxs",
             "busy-and-not-logged",
+            "held-for-too-long",
+            "no-retry-left",
         )
     } == {
         "a-good-read": "",
@@ -279,4 +345,6 @@ def test_the_evidence_is_told_in_short(found: dict[str, Row]) -> None:
         "page-refused": "503: web-1 shed: sub-request page-refused.1: api-2 refused",
         "another-status-than-nginxs": "502: proxy 200: api-1 answer",
         "busy-and-not-logged": "503: no proxy row",
+        "held-for-too-long": "503: held 5.000 s, gave up dead_late",
+        "no-retry-left": "503: api-2 died, held 5.000 s, gave up retry_budget",
     }

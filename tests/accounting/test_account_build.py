@@ -18,6 +18,7 @@ FILES = {
     "effects.jsonl": "effects",
     "entries.jsonl": "entries",
     "events.jsonl": "events",
+    "watch.jsonl": "watch",
 }
 
 
@@ -27,6 +28,7 @@ def run(tmp_path: Path) -> RunDir:
     made.phases()
     for number in range(5):
         made.request(f"a-{number}", effect="create")
+        made.watch(103.0 + number, "ready", "api-1", f"pid {number}")
     return made.write()
 
 
@@ -62,6 +64,8 @@ def test_a_line_that_is_no_row_is_named(line: bytes, run: RunDir) -> None:
         ("service.jsonl", '"effect":"applied"', '"effect":"some"'),
         ("effects.jsonl", '"op":"create"', '"op":"invent"'),
         ("events.jsonl", '"kind":"phase"', '"kind":"story"'),
+        ("proxy.jsonl", '"gave_up":""', '"gave_up":"tired"'),
+        ("watch.jsonl", '"kind":"ready"', '"kind":"bored"'),
     ],
 )
 def test_a_value_that_no_row_can_have_is_named(

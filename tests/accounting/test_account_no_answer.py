@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from tests.accounting.landing import (
+    ALL_KILLED,
     INSTANCE_KILLED,
     KILLED,
+    MASTER_KILLED,
     NOBODY,
     RELOADED,
     SKIPPED,
@@ -109,6 +111,9 @@ CASES = [
         by_a_client_that_looked_late=lambda run, id: at_worker(
             run, id, KILLED - 0.1, KILLED + 0.5, "closed"
         ),
+        in_hand_when_everything_was_killed=lambda run, id: at_worker(
+            run, id, ALL_KILLED - 0.1, ALL_KILLED + 0.005
+        ),
     ),
     *cases(
         "indeterminate",
@@ -143,6 +148,9 @@ CASES = [
         on_a_connection_of_a_late_worker=lambda run, id: at_worker(
             run, id, RELOADED + 0.4, RELOADED + 0.401, "closed", **NOBODY
         ),
+        on_a_connection_of_a_dead_masters_worker=lambda run, id: at_worker(
+            run, id, MASTER_KILLED + 1.9, MASTER_KILLED + 1.901, "closed", **NOBODY
+        ),
     ),
     *cases(
         "indeterminate",
@@ -159,6 +167,12 @@ CASES = [
         ),
         sent_after_the_reload=lambda run, id: at_worker(
             run, id, RELOADED + 0.6, RELOADED + 0.601, **NOBODY
+        ),
+        sent_after_a_dead_masters_workers_had_gone=lambda run, id: at_worker(
+            run, id, MASTER_KILLED + 2.6, MASTER_KILLED + 2.601, **NOBODY
+        ),
+        sent_after_everything_was_killed=lambda run, id: at_worker(
+            run, id, ALL_KILLED + 0.1, ALL_KILLED + 0.2
         ),
         executed_while_nginx_reloaded=lambda run, id: at_worker(
             run, id, RELOADED + 0.005, RELOADED + 0.006

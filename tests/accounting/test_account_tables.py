@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bulkhead.records import ClientRow, EffectRow, EntryRow, Event, ProxyRow
+from bulkhead.records import ClientRow, EffectRow, EntryRow, Event, ProxyRow, WatchRow
 from tests.support.runs import OFFSET, Failed, MadeRun, ask, attempts, boot
 
 
@@ -24,6 +24,7 @@ def one(run: MadeRun, question: str) -> dict[str, Any]:
 def test_evidence_is_kept_as_it_was_written(run: MadeRun) -> None:
     run.request("a-1", effect="create")
     run.request("b-1", proxy=None)
+    run.watch(108.0, "hang", "api-1", "pid 7: stopped")
     folder = run.write()
     for table, shape, row in (
         ("client", ClientRow, run.clients[0]),
@@ -31,6 +32,7 @@ def test_evidence_is_kept_as_it_was_written(run: MadeRun) -> None:
         ("effects", EffectRow, run.effects[0]),
         ("entries", EntryRow, run.entries["entry-a-1"]),
         ("events", Event, run.events[0]),
+        ("watch", WatchRow, run.watches[0]),
     ):
         (found, *_) = ask(folder, f"FROM {table}")
         names = shape.__struct_fields__
@@ -72,6 +74,67 @@ def test_a_list_of_nginx_is_an_attempt_an_element(run: MadeRun) -> None:
         (5, "", 502, None, None, 0.0),
     ]
     assert one(run, "SELECT attempts, moved_on FROM requests") == {"attempts": 5, "moved_on": True}
+
+
+# What nginx logs of a request that went to the hold and on again, or whose balancer found nobody.
+# A state without a peer is empty among the addresses, and parts two groups.
+GROUPS: list[tuple[str, str, list[tuple[str, int | None]]]] = [
+    (
+        "127.0.0.1:8101, 127.0.0.1:8102 : 127.0.0.1:8101",
+        "502, 502 : 200",
+        [("api-1", 502), ("api-2", 502), ("api-1", 200)],
+    ),
+    ("api : 127.0.0.1:8101", "502 : 200", [("", 502), ("api-1", 200)]),
+    (" : 127.0.0.1:8101", "503 : 200", [("", 503), ("api-1", 200)]),
+    ("127.0.0.1:8101 : api", "502 : 502", [("api-1", 502), ("", 502)]),
+    ("127.0.0.1:8101 : ", "502 : ", [("api-1", 502), ("", None)]),
+    ("127.0.0.1:8101 : ", "502 : -", [("api-1", 502), ("", None)]),
+    ("127.0.0.1:8101 : , 127.0.0.1:8102", "502 : -, 200",
+     [("api-1", 502), ("", None), ("api-2", 200)]),
+    ("-", "-", [("", None)]),
+    ("", "503", [("", 503)]),
+    ("api", "-", [("", None)]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("addrs", "statuses", "tries"), GROUPS)
+def test_groups_are_taken_apart_whoever_was_found(
+    run: MadeRun, addrs: str, statuses: str, tries: list[tuple[str, int | None]]
+) -> None:
+    times = statuses.replace("502", "0.001").replace("503", "0.001").replace("200", "0.001")
+    lists = {"connect": times, "header": times, "response": times}
+    run.request("a-1", proxy={"addrs": addrs, "statuses": statuses} | lists)
+    rows = ask(run.write(), "SELECT n, instance, status FROM attempts ORDER BY n")
+    assert [row.pop("n") for row in rows] == list(range(1, len(tries) + 1))
+    assert [tuple(row.values()) for row in rows] == tries
+    found = one(run, "SELECT attempts, moved_on FROM requests")
+    instances = {instance for instance, _ in tries} - {""}
+    assert found == {"attempts": len(tries), "moved_on": len(instances) > 1}
+
+
+def test_the_seconds_in_the_hold_are_the_requests_own(run: MadeRun) -> None:
+    run.request("a-1", proxy={"held": 0.75})
+    run.request("a-1.1", client=None, proxy={"held": 2.0})
+    assert one(run, "SELECT held_s FROM requests") == {"held_s": 0.75}
+
+
+def test_without_a_hold_nginx_writes_nothing_of_it(run: MadeRun) -> None:
+    run.request("a-1")
+    folder = run.write()
+    text = folder.proxy_rows.read_text()
+    folder.proxy_rows.write_text(text.replace(',"held":0.0,"gave_up":""', ""))
+    assert "held" not in folder.proxy_rows.read_text()
+    assert ask(folder, "SELECT held, gave_up FROM proxy") == [{"held": 0.0, "gave_up": ""}]
+
+
+def test_the_account_knows_whether_a_watchdog_watched(run: MadeRun) -> None:
+    question = "SELECT value FROM account WHERE key = 'watch_rows'"
+    assert one(run, question) == {"value": 0}
+    run.watch(108.0, "exit", "api-1", "pid 8101")
+    assert one(run, question) == {"value": 1}
+    run.write().watch_rows.unlink()
+    run.watched = False
+    assert one(run, question) == {"value": None}
 
 
 def test_what_nginx_answers_itself_has_no_attempt(run: MadeRun) -> None:

@@ -89,10 +89,12 @@ def test_every_question_of_the_document_can_be_asked(tmp_path: Path) -> None:
     made.phases()
     made.injection(1, "kill", "api-1", 108.0)
     made.state("api-1", 108.0, "dead")
+    made.watch(108.0, "exit", "api-1", "pid 8101")
+    made.watch(108.1, "ready", "api-1", "pid 8105")
     made.request("a-1")
     by_nginx(made, "a-7", 502, Failed("api-1", "refused"), applied={}, effect="create")
     questions = re.findall(r"```sql\n(.+?)```", ACCOUNT, re.DOTALL)
-    assert len(questions) == 6
+    assert len(questions) == 7
     run = made.write()
     for question in questions:
         assert ask(run, question), question

@@ -19,19 +19,30 @@ def client(request_id: str, status: int = 200) -> ClientRow:
     )
 
 
-def proxy(request_id: str, statuses: str) -> ProxyRow:
+def proxy(request_id: str, addrs: str) -> ProxyRow:
     values: dict[str, Any] = dict.fromkeys(ProxyRow.__struct_fields__, "")
-    return ProxyRow(**values | {"id": request_id, "statuses": statuses})
+    return ProxyRow(**values | {"id": request_id, "addrs": addrs})
+
+
+ONE, TWO = "127.0.0.1:8101", "127.0.0.1:8102"
 
 
 def test_requests_that_moved_on_are_counted_once_whatever_their_tries() -> None:
-    rows = [proxy("a", "200"), proxy("b", "502, 200"), proxy("c", "502, 504, 502")]
-    found = attempts([client("a"), client("b"), client("c", 502)], rows)
-    assert found == Attempts(logged=3, moved_on=2, unknown=())
+    rows = [
+        proxy("a", ONE),
+        proxy("b", f"{ONE}, {TWO}"),
+        proxy("c", f"{ONE}, {TWO}, {ONE}"),
+        proxy("waited and went on", f"{ONE} : {TWO}"),
+        proxy("waited and came back", f"{ONE}, api : {ONE}"),
+        proxy("found nobody", " : api"),
+        proxy("by itself", ""),
+    ]
+    found = attempts([client(row.id) for row in rows], rows)
+    assert found == Attempts(logged=7, moved_on=3, unknown=())
 
 
 def test_an_answered_request_that_the_proxy_does_not_know_is_named() -> None:
-    assert attempts([client("a"), client("b")], [proxy("a", "200")]).unknown == ("b",)
+    assert attempts([client("a"), client("b")], [proxy("a", ONE)]).unknown == ("b",)
 
 
 def test_an_unanswered_request_may_be_unknown_to_the_proxy() -> None:
@@ -40,5 +51,5 @@ def test_an_unanswered_request_may_be_unknown_to_the_proxy() -> None:
 
 
 def test_the_traffic_of_others_is_left_out() -> None:
-    found = attempts([client("a")], [proxy("a", "200"), proxy("other", "502, 200")])
+    found = attempts([client("a")], [proxy("a", ONE), proxy("other", f"{ONE}, {TWO}")])
     assert found == Attempts(logged=1, moved_on=0, unknown=())

@@ -21,7 +21,7 @@ BAD = {
     "unknown-key": (
         "[load]\nrte = 5\n",
         "bad.toml: load.rte = 5: unknown key; did you mean rate? "
-        "(known: locustfile, rate, arrivals, mix, timeout_s, connections)",
+        "(known: locustfile, rate, rates, arrivals, mix, timeout_s, connections)",
     ),
     "two-mistakes": (
         "[load]\nrate = 0\n[phases]\nbaseline_s = 0.5\n",
@@ -43,6 +43,14 @@ BAD = {
     "too-late": (
         "[phases]\nfaults_s = 5\n" + FAULT.format("kill", "any api") + "at_s = 3\ntimes = 4\n",
         "bad.toml: faults[0] = 6.0: begins (s) after the faults phase has ended (phases.faults_s)",
+    ),
+    "too-late-by-chance": (
+        "[phases]\nfaults_s = 5\n" + FAULT.format("kill", "any api") + "times = 6\nrandom = true\n",
+        "bad.toml: faults[0] = 6.0: begins (s) after the faults phase has ended (phases.faults_s)",
+    ),
+    "rate-of-no-phase": (
+        "[load.rates]\nfault = 5\n",
+        "bad.toml: load.rates.fault = \"fault\": must be one of 'warmup', 'baseline'",
     ),
     "wrong-parameter": (
         FAULT.format("slow", "api-1") + "params = { slow_ms = -5 }\n",
@@ -80,7 +88,9 @@ def test_a_shipped_drill_is_right_and_tells_its_story(path: Path) -> None:
 def test_the_promised_drills_are_there() -> None:
     promised = (
         "kill-one kill-storm hang-one slow-one errors-one all-down crash-loop reload-storm "
-        "worker-kill unkeyed-posts nginx-defaults steady"
+        "worker-kill unkeyed-posts nginx-defaults steady kill-storm-unwatched hang-busy "
+        "hang-worker overload metastable supervisord-kill watch-kill nginx-master-kill "
+        "gunicorn-master-kill everything-kill disk-full descriptors rotate soak soak-short"
     )
     assert set(promised.split()) <= set(NAMES)
 
@@ -118,3 +128,22 @@ def test_the_story_is_the_comment_at_the_head(tmp_path: Path) -> None:
     path = tmp_path / "told.toml"
     path.write_text("# One line,\n# another.\n#\n# A paragraph.\n" + HEAD + "# not this\n")
     assert spec.load(path).story == "One line,\nanother.\n\nA paragraph."
+
+
+def test_the_soak_kills_five_hundred_times_and_never_both_who_start_each_other() -> None:
+    """A watchdog and a supervisord that are dead at one moment leave nobody to start either."""
+    soak = spec.load(Path("drills/soak.toml")).file
+    kills = [one for one in soak.faults if one.fault.startswith("kill")]
+    assert sum(one.times for one in kills) >= 500
+    moments = {
+        fault: [
+            one.at_s + turn * one.every_s
+            for one in soak.faults
+            if one.fault == fault and not one.random
+            for turn in range(one.times)
+        ]
+        for fault in ("kill_watch", "kill_supervisord")
+    }
+    assert len(moments["kill_watch"]) == 14
+    apart = [abs(a - b) for a in moments["kill_watch"] for b in moments["kill_supervisord"]]
+    assert min(apart) >= 20

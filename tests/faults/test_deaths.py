@@ -105,6 +105,7 @@ FOR_INSTANCES = sorted(name for name, kind in known().items() if kind.on == "ins
 PARAMS: dict[str, dict[str, object]] = {
     "slow": {"slow_ms": 10.0},
     "busy": {"busy_s": 1.0},
+    "busy_worker": {"busy_s": 1.0},
     "memory": {"memory_mb": 16},
 }
 

@@ -8,6 +8,7 @@ import pytest
 
 from bulkhead.faults import proxy
 from bulkhead.faults.base import FaultError, Site, make
+from tests.faults.conftest import UNWATCHED
 from tests.faults.looking import BrokenError, ended_by, have_ended, site_of
 from tests.support.stack import Stack
 
@@ -71,6 +72,7 @@ def test_a_worker_that_is_not_there_cannot_be_killed(echo_site: Site) -> None:
 
 
 def test_a_dead_nginx_cannot_be_faulted(down_stack: Stack) -> None:
+    down_stack.settings.extend(UNWATCHED)
     down_stack.bulkhead("up")
     site = site_of(down_stack)
     down_stack.bulkhead("down")

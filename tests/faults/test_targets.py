@@ -10,6 +10,7 @@ from bulkhead.faults.base import Site, known
 from bulkhead.faults.targets import choose, problem
 from bulkhead.topology.load import load
 from tests.faults.looking import instance
+from tests.support.waiting import wait_until
 
 TOPOLOGY = load(Path("stack.toml"))
 
@@ -54,6 +55,7 @@ def test_named_and_all_take_what_lives(echo_site: Site) -> None:
         }  # fmt: skip
     finally:
         supervised.start(echo_site, down)
+        wait_until("it is back", lambda: echo_site.accepts(down[0]))
 
 
 @pytest.mark.live

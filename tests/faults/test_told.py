@@ -10,6 +10,7 @@ from bulkhead.clock import now
 from bulkhead.faults import supervised
 from bulkhead.faults.base import Fault, FaultError, Site, make
 from bulkhead.records import ServiceRow, read_rows
+from tests.faults.conftest import UNWATCHED
 from tests.faults.looking import (
     BrokenError,
     ask,
@@ -138,7 +139,7 @@ def test_what_a_service_refuses_takes_no_hold(real_site: Site) -> None:
 
 
 def test_without_admin_sockets_it_says_so(down_stack: Stack) -> None:
-    down_stack.settings.append("stack.admin=false")
+    down_stack.settings.extend((*UNWATCHED, "stack.admin=false"))
     down_stack.bulkhead("up")
     site = site_of(down_stack)
     reason = "the services have no admin sockets: stack.admin is false"

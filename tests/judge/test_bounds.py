@@ -21,7 +21,7 @@ from tests.judge.made import (
     judged,
     without,
 )
-from tests.support.runs import Failed, MadeRun
+from tests.support.runs import OFFSET, Failed, MadeRun
 
 GAVE_UP: dict[str, Any] = {"status": 0, "error": "timeout", "instance": ""}
 UNSENT: dict[str, Any] = {"status": 0, "error": "unsent", "sent": 0.0, "instance": ""}
@@ -84,6 +84,31 @@ def fail_late(run: MadeRun) -> None:
     without(run.proxies, "a-50")
 
 
+def never_settle(run: MadeRun) -> None:
+    """Two seconds into the recovery one of its ten requests is late, and another fails."""
+    change(run.clients, "a-65", done=114.4)  # planned at 113.1
+    change(run.proxies, "a-65", ended=OFFSET + 114.4, took=1.2)
+    change(run.clients, "a-67", **GAVE_UP)  # a read, planned at 113.5
+    run.request("late at the end", 116.5, took=0.4, client={"planned": 115.9, "sent": 115.9})
+
+
+def kill_hung(run: MadeRun) -> None:
+    run.watch(KILL, "hang", "api-1", "pid 8101: stopped")
+    run.watch(KILL + 1, "ready", "api-1", "pid 8105")
+    run.watch(KILL + 2, "hang", "web-1", "pid 8205: no turn for 0.61 s")
+
+
+def try_again(run: MadeRun) -> None:
+    """25 requests and 2 retries during the faults: that of a-40, and that of one sub-request."""
+    run.request("a-50.1", 110.11, client=None, failed=[Failed("api"), Failed("api-1")])
+
+
+def wait_in_hold(run: MadeRun) -> None:
+    for id in ("a-50", "a-52"):
+        change(run.proxies, id, held=0.001)
+    run.request("a-51.1", 110.3, client=None, proxy={"held": 1.0})  # not the client's own
+
+
 def nothing(_run: MadeRun) -> None: ...
 
 
@@ -99,10 +124,15 @@ CASES: list[tuple[str, Callable[[MadeRun], None], Any, Any, dict[str, Any], list
     ("p99_baseline_ms", slow_down(106.0), 20, 19.999, {}, ["b-0"]),
     ("p99_faults_ms", slow_down(110.0), 20, 19.999, {}, ["b-0"]),
     ("max_faults_ms", slow_down(110.0), 20, 19.999, {}, ["b-0"]),
+    ("p999_faults_ms", slow_down(110.0), 20, 19.999, {}, ["b-0"]),
     ("p99_recovery_ms", slow_down(114.0), 20, 19.999, {}, ["b-0"]),
     ("p99_ratio", slow_down(114.0), 2, 1.99, {}, []),
     ("recovery_s", die_longer, 1.5, 1.499, {}, []),
     ("settle_s", fail_late, 5.0, 4.999, {"failed_repeatable": 1}, []),
+    ("goodput_s", never_settle, 2.0, 1.999, {"failed_repeatable": 1}, []),
+    ("deaths", die_longer, 2, 1, {}, []),
+    ("hang_kills", kill_hung, 2, 1, {}, []),
+    ("retries_per_request", try_again, 0.0769, 0.0768, {}, []),
 ]
 
 
@@ -126,6 +156,8 @@ def test_a_bound_that_is_reached_is_kept_and_beyond_it_fails(
 LOWER_CASES: list[tuple[str, Callable[[MadeRun], None], int, dict[str, Any]]] = [
     ("moved_on_min", nothing, 1, {}),
     ("failed_once_min", fail_once, 2, {"failed_once": 2}),
+    ("held_requests_min", wait_in_hold, 2, {}),
+    ("hang_kills_min", kill_hung, 2, {}),
 ]
 
 
@@ -164,7 +196,7 @@ def test_a_run_that_does_not_show_what_it_should_is_invalid(
 def test_every_bound_is_tried_above() -> None:
     tried = [one[0] for one in CASES] + [one[0] for one in LOWER_CASES]
     assert set(tried) == set(UPPER) | set(LOWER)
-    elsewhere = {"causes", "share", "min_requests", "late_p99_ms", "late_baseline_ms"}
+    elsewhere = {"causes", "errors", "share", "min_requests", "late_p99_ms", "late_baseline_ms"}
     assert set(tried) | elsewhere == set(Expect.model_fields)
 
 
@@ -243,6 +275,33 @@ def test_other_causes_than_the_allowed_ones_fail(run: MadeRun) -> None:
     assert check(none, "causes").count == 4
     assert broken(unheard) == {"causes": "INVALID"}
     assert "reset_onec" in check(unheard, "causes").message
+
+
+# errors
+
+
+def test_the_errors_of_the_client_are_bounded_by_class(run: MadeRun) -> None:
+    fail_repeatable(run)
+    with accounted(run) as rows:
+        allowed = {"failed_repeatable": 2}
+        kept = judge_small(rows, **allowed, errors={"timeout": 2, "refused": 0})
+        over = judge_small(rows, **allowed, errors={"timeout": 1, "refused": 0})
+    assert broken(kept) == {}
+    assert broken(over) == {"errors timeout": "FAIL"}
+    assert check(over, "errors timeout").examples == ("a-50", "a-52")
+    with pytest.raises(ValueError, match="errors"):
+        Expect.model_validate({"errors": {"tired": 1}})
+
+
+# watchdog
+
+
+def test_without_a_watchdog_nobody_knows_of_hangs(run: MadeRun) -> None:
+    run.watched = False
+    with accounted(run) as rows:
+        verdict = judge_small(rows, hang_kills=0, hang_kills_min=1)
+    assert verdict.figures["hang_kills"] is None
+    assert broken(verdict) == dict.fromkeys(("hang_kills", "hang_kills_min"), "INVALID")
 
 
 # share

@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from bulkhead.judge import evidence, experiment, promises
+from bulkhead.judge import evidence, experiment, figures, promises
 from bulkhead.judge.bounds import LOWER, UPPER
 from bulkhead.judge.case import Rule
 from bulkhead.judge.expect import Expect
@@ -62,7 +62,9 @@ def test_the_constants_on_the_page_are_those_of_the_code() -> None:
         f"more than {1000 * evidence.SERVICE_CLOCK_S:g} ms before its request was sent",
         f"more than {evidence.PROXY_CLOCK_S:g} s before it",
         f"of more than {experiment.GAP_S:g} s, or of more than {experiment.GAP_ARRIVALS} mean gaps",
-        f"within {promises.SLACK_S:g} s of an injection of `{promises.WORKER_FAULT}`",
+        f"within {promises.SLACK_S:g} s of an injection of "
+        + " or ".join(f"`{fault}`" for fault in promises.WORKER_FAULTS),
+        f"{100 * figures.GOOD_SHARE:g} % of the requests were answered within {figures.GOOD_S:g} s",
     ):
         assert what in PAGE, what
     assert experiment.PHASE_PART == 5, "the page says: a fifth"

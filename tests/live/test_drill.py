@@ -49,10 +49,17 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
         yield stack
 
 
-def drill_file(folder: Path, fault: str = "", target: str = "", more: str = "") -> Path:
+def drill_file(
+    folder: Path,
+    fault: str = "",
+    target: str = "",
+    more: str = "",
+    expect: str = "",
+    faults_s: int = 4,
+) -> Path:
     path = folder / "short.toml"
     faults = FAULT.format(fault=fault, target=target) if fault else ""
-    path.write_text(SHORT.format(faults_s=4 if fault else 0) + faults + more)
+    path.write_text(SHORT.format(faults_s=faults_s if fault else 0) + expect + faults + more)
     return path
 
 
@@ -111,8 +118,15 @@ def test_a_service_that_acknowledges_before_it_commits_is_found_out(
     assert verdict["figures"]["lost"] > 0
 
 
-# Shorter than the hang; and least_conn would soon send the hung instance nothing more.
-HANGING = ("--set", "services.api.timeout_s=1", "--set", "services.api.policy=round_robin")
+# Shorter than the hang; and least_conn would soon send the hung instance nothing more. A watchdog
+# would kill it before it could go on and do late what was done elsewhere.
+SETTINGS = (
+    "stack.watch=false",
+    "proxy.balancer=nginx",
+    "services.api.timeout_s=1",
+    "services.api.policy=round_robin",
+)
+HANGING = tuple(word for one in SETTINGS for word in ("--set", one))
 ENOUGH = 10
 
 
@@ -140,6 +154,93 @@ def test_a_client_that_sends_again_is_found_out(stack: Stack, tmp_path: Path) ->
     verdict = run(stack, str(steady), "--set", again, code=1)
     assert "sent_once" in broken(verdict)
     assert verdict["figures"]["resent"] > 0
+
+
+def test_a_hang_becomes_a_crash_that_the_report_tells_of(stack: Stack, tmp_path: Path) -> None:
+    hang = drill_file(tmp_path, "hang", "any api", "hold_s = 3\n", "hang_kills_min = 1\n")
+    verdict = run(stack, str(hang), code=0)
+    folder = Path(verdict["run"])
+    kinds = [json.loads(line)["kind"] for line in (folder / "watch.jsonl").read_text().splitlines()]
+    assert [kind for kind in kinds if kind in ("hang", "exit", "ready")] == [
+        "hang",
+        "exit",
+        "ready",
+    ]
+    assert verdict["figures"]["hang_kills"] == 1
+    assert "watchdog: hang api-" in (folder / "report.html").read_text()
+
+
+def test_all_instances_die_and_everybody_waits_for_them(stack: Stack, tmp_path: Path) -> None:
+    kill = drill_file(tmp_path, "kill", "all api", "", "held_requests_min = 1\n")
+    verdict = run(stack, str(kill), code=0)
+    assert verdict["figures"]["held_requests"] > 0
+    found = stack.bulkhead(
+        "sql", verdict["run"], "select count(*) n from proxy where gave_up <> ''", "--json"
+    )
+    assert json.loads(found.stdout) == {"n": 0}
+
+
+def test_a_phase_has_the_rate_that_it_is_to_have(stack: Stack, tmp_path: Path) -> None:
+    noop = drill_file(tmp_path, "noop", "any api")
+    faster = ("--set", "drill.load.rates.faults=360")
+    verdict = run(stack, str(noop), *faster, code=0)
+    sql = (
+        "select phase, count(*) / (any_value(p.ended) - any_value(p.began)) as rate"
+        " from requests join phases as p on p.name = phase"
+        " where phase in ('baseline', 'faults', 'recovery') group by phase order by phase"
+    )
+    lines = stack.bulkhead("sql", verdict["run"], sql, "--json").stdout.splitlines()
+    rates = {one["phase"]: one["rate"] for one in map(json.loads, lines)}
+    assert rates == {
+        "baseline": pytest.approx(120, rel=0.3),
+        "faults": pytest.approx(360, rel=0.2),
+        "recovery": pytest.approx(120, rel=0.4),
+    }
+
+
+def test_rows_that_are_rotated_under_a_run_are_all_there(stack: Stack, tmp_path: Path) -> None:
+    rotate = drill_file(tmp_path, "rotate", "files", "every_s = 1.5\ntimes = 3\n")
+    verdict = run(stack, str(rotate), code=0)
+    assert verdict["figures"]["held"] == 3
+    rows = stack.home.path / "drill" / "rows"
+    assert [path.name for path in sorted(rows.glob("proxy.jsonl.[0-9]"))] == [
+        f"proxy.jsonl.{number}" for number in (1, 2, 3)
+    ]
+
+
+# As drills/soak.toml, in as many seconds as that has minutes.
+SOAK = """
+every_s = 2
+times = 7
+random = true
+[[faults]]
+fault = "kill_worker"
+target = "any web"
+every_s = 7
+times = 2
+random = true
+[[faults]]
+fault = "hang"
+target = "any api"
+every_s = 13
+hold_s = 2
+random = true
+[[faults]]
+fault = "kill_watch"
+target = "watch"
+at_s = 3
+[[faults]]
+fault = "kill_supervisord"
+target = "supervisord"
+at_s = 9
+"""
+
+
+def test_a_short_soak_is_survived(stack: Stack, tmp_path: Path) -> None:
+    soak = drill_file(tmp_path, "kill", "any api", SOAK, faults_s=15)
+    verdict = run(stack, str(soak), code=0)
+    assert verdict["figures"]["injections"] == 12
+    assert verdict["figures"]["held"] >= 10
 
 
 def test_a_run_too_small_to_mean_anything_is_invalid(stack: Stack, tmp_path: Path) -> None:

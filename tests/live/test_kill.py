@@ -10,24 +10,26 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bulkhead.clock import now
-from bulkhead.control import process
+from bulkhead.control import process, record
+from bulkhead.control.status import status
 from bulkhead.records import ClientRow, ProxyRow, read_rows
 from tests.support.stack import ROOT, Stack, running_stack
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.load]
 
-# Three kills in ten seconds, with so little thinking that every process is busy when it is killed.
-LOAD_S, USERS, PACE, KILLS = 11, 80, 0.1, 3
+# Three kills in fifteen seconds, with so little thinking that every process is busy when it is killed.
+LOAD_S, USERS, PACE, KILLS = 16, 80, 0.1, 3
 ENOUGH = 200
-FROZEN_S = 0.3
+# Shorter than the watchdog lets anybody stay stopped.
+FROZEN_S = 0.1
 # How far apart two processes' readings of one moment may be.
 SLACK_S = 0.2
 
@@ -110,12 +112,12 @@ def kill_under_load(
 def kill(
     stack: Stack, victim: Callable[[Status], int], number: signal.Signals
 ) -> tuple[float, float]:
-    """Kill one process, and wait until everything is ready again and has lived a second.
+    """Kill one process, and wait until everything is ready again.
 
     Returns when it last did anything (it is frozen before SIGKILL) and when it was killed.
     Asking for the status wakes supervisord, so nothing here says how fast it recovers by itself.
     """
-    pid = victim(stack.status())
+    pid = victim(look(stack))
     found = process.find(pid)
     assert found, "the victim has died before it was killed"
     frozen = now()
@@ -124,17 +126,22 @@ def kill(
         assert process.send(found, signal.SIGSTOP)
         wait_until("requests for the frozen process", lambda: now() - frozen > FROZEN_S)
     at = now()
-    assert process.send(found, number)
+    # On a slow machine the watchdog may have come first: it kills what is stopped, as we do.
+    assert process.send(found, number) or number == signal.SIGKILL
     assert process.wait_gone(found, 15), "it does not die"
 
     def all_ready() -> bool:
-        status = stack.status()
-        return all(one["ready"] for one in status.values()) and victim(status) != pid
+        seen = look(stack)
+        return all(one["ready"] for one in seen.values()) and victim(seen) != pid
 
     wait_until("everything is ready again", all_ready, timeout_s=15)
-    # A death within startsecs would count as a failed start, with a pause before the next.
-    wait_until("a second of life", lambda: now() - at > 1.5)
     return frozen, at
+
+
+def look(stack: Stack) -> Status:
+    """As `bulkhead status --json`, but without another process beside the load."""
+    found = record.require(stack.home)
+    return {one.name: asdict(one) for one in status(found.resolved(), found).processes}
 
 
 def growing_rows(stack: Stack) -> Path | None:
@@ -152,11 +159,11 @@ def assert_kept_its_promises(killed: Killed, without: str) -> None:
     assert writes["acknowledged"] > ENOUGH, "too few writes to say anything"
     untouched = killed.pids(killed.before, without)
     assert killed.pids(killed.after, without) == untouched
-    assert len(untouched) == 7
+    assert len(untouched) == 8
 
 
 def assert_nothing_failed(killed: Killed) -> None:
-    """For every kill but that of a proxy worker, which takes its clients' connections along."""
+    """For every kill but that of a proxy's worker, which takes its clients' connections along."""
     assert killed.failed == []
     assert killed.summary["proxy"]["unknown"] == []
 
@@ -179,7 +186,9 @@ BOTH = pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_an_instance(stack: Stack, name: str, number: signal.Signals) -> None:
     killed = kill_under_load(stack, lambda status: int(status[name]["pid"]), number)
     assert_nothing_failed(killed)
-    assert killed.moved_on, "nobody noticed the kills, so the test shows nothing"
+    if name == "api-2" and number == signal.SIGKILL:
+        # Else its processes finish what they have, and nginx is told before anybody is refused.
+        assert killed.moved_on, "nobody noticed the kills, so the test shows nothing"
     assert_kept_its_promises(killed, name)
     assert_restarted(killed, name)
 
@@ -220,3 +229,26 @@ def test_an_nginx_worker(stack: Stack, number: signal.Signals) -> None:
     assert (after["pid"], after["restarts"]) == (before["pid"], before["restarts"])
     assert len(after["workers"]) == 2
     assert before["workers"][0] not in after["workers"]
+
+
+def test_the_nginx_master(stack: Stack) -> None:
+    """Its workers serve on, the next master has the same sockets, and they leave in peace."""
+    killed = kill_under_load(stack, lambda status: int(status["nginx"]["pid"]), signal.SIGKILL)
+    assert_nothing_failed(killed)
+    assert_kept_its_promises(killed, "nginx")
+    before, after = killed.before["nginx"], killed.after["nginx"]
+    assert after["restarts"] == before["restarts"] + KILLS
+    assert len(after["workers"]) == 2
+    assert not set(after["workers"]) & set(before["workers"])
+
+
+def test_supervisord(stack: Stack) -> None:
+    """Nobody who serves has anything to do with it."""
+    killed = kill_under_load(
+        stack, lambda status: int(status["supervisord"]["pid"]), signal.SIGKILL
+    )
+    assert_nothing_failed(killed)
+    assert killed.moved_on == []
+    assert_kept_its_promises(killed, "supervisord")
+    before, after = killed.before["supervisord"], killed.after["supervisord"]
+    assert after["restarts"] == before["restarts"] + KILLS

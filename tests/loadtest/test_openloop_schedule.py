@@ -42,6 +42,26 @@ def test_a_schedule_is_one_of_the_two() -> None:
     assert next(schedule("poisson", 10, 1)) == next(poisson(10, 1))
 
 
+def test_a_rate_that_changes_moves_no_arrival_before_the_change() -> None:
+    steps = [(2.0, 10.0), (3.0, 1.0)]
+    found = list(islice(schedule("constant", 2, 1, steps), 17))
+    assert found == pytest.approx(
+        [0, 0.5, 1, 1.5, *(2 + tenth / 10 for tenth in range(10)), 3, 4, 5]
+    )
+    usual, stepped = (list(islice(schedule("poisson", 50, 7, each), 5000)) for each in ((), steps))
+    assert [one for one in stepped if one < 2] == pytest.approx([one for one in usual if one < 2])
+
+
+def test_each_step_has_its_own_rate() -> None:
+    steps = [(10.0, 2000.0), (20.0, 100.0)]
+    moments = list(islice(schedule("poisson", 100, 3, steps), 23_000))
+    counts = Counter(min(int(moment // 10), 2) for moment in moments if moment < 30)
+    assert counts[0] == pytest.approx(1000, rel=0.1)
+    assert counts[1] == pytest.approx(20_000, rel=0.03)
+    assert counts[2] == pytest.approx(1000, rel=0.1)
+    assert moments == sorted(moments)
+
+
 def test_the_same_seed_gives_the_same_kinds_and_another_seed_others() -> None:
     assert names(7, WEIGHTS) == names(7, dict(reversed(WEIGHTS.items()))) != names(8, WEIGHTS)
 

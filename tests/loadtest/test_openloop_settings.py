@@ -10,6 +10,10 @@ from loadtest.open_settings import OpenSettings, loopback, read
 from tests.loadtest import running
 
 MIX = f"a JSON object of weights, not all 0, for any of {', '.join(KINDS)}"
+STEPS = (
+    "a JSON list of [second, rate], the seconds above 0 and rising, "
+    "the rates above 0, at most 100,000"
+)
 HOST = "http://HOST or http://HOST:PORT, and HOST an address of this machine's loopback"
 
 
@@ -28,6 +32,7 @@ def test_all_can_be_chosen() -> None:
         "BULKHEAD_PROXY_URL": "http://127.0.0.1:28080",
         "BULKHEAD_CLIENT_ROWS": "client.jsonl",
         "BULKHEAD_RATE": "400",
+        "BULKHEAD_STEPS": "[[7, 1800], [27.5, 400]]",
         "BULKHEAD_ARRIVALS": "constant",
         "BULKHEAD_MIX": '{"get": 3, "put": 0.5, "page": 0}',
         "BULKHEAD_SEED": "7",
@@ -39,6 +44,7 @@ def test_all_can_be_chosen() -> None:
         proxy_url="http://127.0.0.1:28080",
         rows="client.jsonl",
         rate=400,
+        steps=((7, 1800), (27.5, 400)),
         arrivals="constant",
         mix={"get": 3, "put": 0.5, "page": 0},
         seed=7,
@@ -55,6 +61,11 @@ def test_all_can_be_chosen() -> None:
         ("RATE", "fast", "a number above 0, at most 100,000"),
         ("RATE", "nan", "a number above 0, at most 100,000"),
         ("RATE", "1e9", "a number above 0, at most 100,000"),
+        ("STEPS", "fast", STEPS),
+        ("STEPS", "[[7]]", STEPS),
+        ("STEPS", "[[0, 5]]", STEPS),
+        ("STEPS", "[[7, 5], [7, 6]]", STEPS),
+        ("STEPS", "[[7, 0]]", STEPS),
         ("ARRIVALS", "bursts", "one of constant, poisson"),
         ("MIX", "get", MIX),
         ("MIX", "[]", MIX),

@@ -17,20 +17,20 @@ from tests.support.cases import cases, read_case, write_case
 ROOT = Path("stack.toml").resolve().parent
 
 
-def rendered(assignments: list[str]) -> tuple[str, str]:
+def rendered(assignments: list[str]) -> list[str]:
+    """nginx.conf, supervisord.conf, and the peers that the watched balancer begins with."""
     topology = load(Path("stack.toml"), assignments)
-    texts = render_both(topology, Path("/usr/sbin/nginx"), Path("/venv/bin/python"))
+    texts = render_all(topology, Path("/usr/sbin/nginx"), Path("/venv/bin/python"))
     generation = generation_of(texts[0])
-    nginx, supervisor = (
+    return [
         text.replace(str(ROOT), "/checkout").replace(generation, "GENERATION") for text in texts
-    )
-    return nginx, supervisor
+    ]
 
 
-def render_both(topology: Topology, nginx: Path, interpreter: Path) -> tuple[str, str]:
-    (proxy,) = render_nginx(topology, user=None)
+def render_all(topology: Topology, nginx: Path, interpreter: Path) -> tuple[str, str, str]:
+    proxy, *peers = render_nginx(topology, user=None)
     (supervisor,) = render_supervisor(topology, nginx, interpreter, user=None)
-    return proxy.text, supervisor.text
+    return proxy.text, supervisor.text, "".join(file.text for file in peers)
 
 
 @pytest.mark.parametrize("case", cases("golden"), ids=lambda path: path.stem)
@@ -40,7 +40,7 @@ def test_rendered_files_are_as_reviewed(case: Path, request: pytest.FixtureReque
     if request.config.getoption("--update-golden"):
         write_case(case, [assignments, *found])
     else:
-        assert list(found) == expected
+        assert found == expected
 
 
 @pytest.mark.parametrize("case", cases("golden"), ids=lambda path: path.stem)
@@ -55,7 +55,7 @@ def test_the_real_programs_accept_them(
     for folder in ("run", "log", "tmp", "rows", "etc"):
         (topology.home / folder).mkdir(parents=True)
     nginx = find_nginx("nginx", "")
-    proxy, supervisor = render_both(topology, nginx, Path("/venv/bin/python"))
+    proxy, supervisor, _ = render_all(topology, nginx, Path("/venv/bin/python"))
     conf = topology.home / "etc" / "nginx.conf"
     conf.write_text(proxy)
     done = subprocess.run(
@@ -67,7 +67,7 @@ def test_the_real_programs_accept_them(
     assert programs["nginx"][0].endswith(str(conf)) or home == "with space"
     for one in topology.instances():
         command, environment = programs[one.name]
-        assert command.startswith("/venv/bin/python -m ")
+        assert "/venv/bin/python -m " in command
         assert environment["BULKHEAD_INSTANCE"] == one.name
         assert environment["BULKHEAD_ADDRESS"] == one.address
         assert environment["BULKHEAD_LEDGER_URL"].endswith(f"{home}/data/ledger.sqlite3")
@@ -84,3 +84,39 @@ def parsed_by_supervisor(conf: Path) -> dict[str, tuple[str, dict[str, str]]]:
         for group in options.process_group_configs
         for program in group.process_configs
     }
+
+
+def with_settings(*assignments: str) -> str:
+    return rendered(list(assignments))[0]
+
+
+def test_nginx_conf_stays_when_instances_come_and_go() -> None:
+    """So `scale` is no reload: the watchdog tells of instances. nginx's own balancer needs one."""
+    assert with_settings() == with_settings("services.api.instances=7")
+    assert with_settings() == with_settings("services.api.weights=[1,2,3,4]")
+    native = "proxy.balancer=nginx"
+    assert with_settings(native) != with_settings(native, "services.api.instances=7")
+
+
+def test_the_generation_is_of_what_is_in_the_file() -> None:
+    def generation(*assignments: str) -> str:
+        (conf, *_) = render_nginx(load(Path("stack.toml"), assignments), user=None)
+        return generation_of(conf.text)
+
+    assert generation() == generation("services.api.instances=7")
+    assert generation() != generation("proxy.hold_s=4")
+    assert generation() != generation("services.api.max_in_flight=3")
+
+
+def test_the_native_balancer_needs_no_module() -> None:
+    text = with_settings("proxy.balancer=nginx")
+    assert "lua" not in text
+    assert "load_module" not in text
+
+
+def test_modules_are_loaded_from_where_they_are() -> None:
+    topology = load(Path("stack.toml"))
+    (conf, _) = render_nginx(topology, user=None, modules=Path("/opt/modules"))
+    assert "load_module /opt/modules/ndk_http_module.so;" in conf.text
+    (conf, _) = render_nginx(topology, user=None, modules=None)
+    assert "load_module" not in conf.text

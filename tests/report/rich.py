@@ -64,6 +64,8 @@ class Storm:
         )
         self.made.state("api-2", began, "stopped")
         self.made.state("api-2", ended, "up")
+        self.made.watch(began + 0.6, "crashing", "api-2", "3 times")
+        self.made.watch(ended, "ready", "api-2", "pid 8302")
         self.made.injection(15, "nginx_worker", "nginx", 142.0, held=None, heal=None, healed=None,
             failed="no worker took its place",
         )  # fmt: skip

@@ -84,7 +84,7 @@ def test_every_cause_of_the_table_has_its_examples_in_full(page: Page) -> None:
 
 def test_a_request_in_full_tells_every_observers_moments(page: Page) -> None:
     observers = {given["class"].split()[0] for tag, given in page.tags if tag == "li"}
-    assert observers == {"client", "fault", "proxy", "service", "ledger"}
+    assert observers == {"client", "fault", "watch", "proxy", "service", "ledger"}
     assert (
         "api-1 at 127.0.0.1:8101: 502, connected after 0.0, no answer until 20.0 ms" in page.words
     )
@@ -99,6 +99,8 @@ def test_the_timeline_has_a_lane_for_each_instance_and_every_injection(page: Pag
     assert len(page.having("i", "mark")) == 14
     assert len(page.having("i", "force")) == 14 + 1
     assert "stopped" in page.words
+    assert len(page.having("i", "crashing")) == 2 + 1, "in the lane, in the track, in the legend"
+    assert len(page.having("i", "ready")) == 1 + 1, "in the lane and in the legend"
 
 
 def test_the_values_under_the_cursor_are_those_of_the_account(

@@ -7,7 +7,8 @@ import pytest
 from bulkhead.accounting.account import opened
 from bulkhead.errors import EvidenceError
 from bulkhead.report.story import stories, text
-from tests.support.runs import Failed, MadeRun
+from tests.accounting.landing import held_up
+from tests.support.runs import OFFSET, Failed, MadeRun
 
 
 def told(made: MadeRun, id: str) -> list[str]:
@@ -43,6 +44,42 @@ def test_a_write_that_moved_on_because_its_instance_was_killed(tmp_path: Path) -
         "  28.0 ms  api-2   ends with 201, effect applied",
         "  30.0 ms  client  has a whole answer: 201 from api-2 (answered)",
     ]
+
+
+def test_a_request_that_waited_in_the_hold_and_what_the_watchdog_did_meanwhile(
+    tmp_path: Path,
+) -> None:
+    made = MadeRun(tmp_path)
+    made.phases()
+    made.watch(107.9, "exit", "api-1", "pid 8101")  # before it was planned
+    made.watch(108.1, "hang", "api-1", "pid 8105: stopped")
+    made.watch(108.2, "ready", "api-4", "pid 8109")  # it has nothing to do with this one
+    made.watch(108.25, "supervisord", "supervisord", "pid 9000")
+    made.request(
+        "a-1", 108.0, failed=[Failed("api-1", "died", 0.1)], instance="api-2",
+        proxy={"held": 0.15, "took": 0.30, "ended": OFFSET + 108.301},
+        client={"done": 108.31},
+    )  # fmt: skip
+    lines = told(made, "a-1")
+    assert lines[2].startswith("answered: slow, held: 0.310 s: ")
+    assert any(
+        "has it for 300.0 ms (150.0 of them waiting for an instance)" in one for one in lines
+    )
+    assert [line for line in lines if "watchdog" in line] == [
+        "  100.0 ms  watchdog  hang api-1: pid 8105: stopped",
+        "  250.0 ms  watchdog  supervisord supervisord: pid 9000",
+    ]
+
+
+def test_why_nginx_gave_up(tmp_path: Path) -> None:
+    made = MadeRun(tmp_path)
+    made.phases()
+    held_up(made, "a-1", "busy_late")
+    wanted = (
+        "(5,000 of them waiting for an instance), answers 503 by itself: "
+        "no instance had room in time"
+    )
+    assert any(line.endswith(wanted) for line in told(made, "a-1"))
 
 
 def test_what_a_service_asked_for_on_a_requests_behalf_is_part_of_it(tmp_path: Path) -> None:

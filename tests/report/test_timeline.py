@@ -84,6 +84,27 @@ def test_a_lane_has_states_faults_work_and_lost_attempts(tmp_path: Path) -> None
     ]
 
 
+def test_what_the_watchdog_did_is_marked_in_the_lane_of_whom_it_was_done_to(tmp_path: Path) -> None:
+    made = MadeRun(tmp_path)
+    made.phases(100.0, 101.0, 102.0, 103.0, 104.0)
+    made.state("api-1", 100.0, "up")
+    made.request("a-1", 102.0)
+    made.watch(99.0, "watching", "watch", "pid 7")  # before the run
+    made.watch(102.5, "hang", "api-1", "pid 8: stopped")
+    made.watch(102.6, "exit", "api-1", "pid 8")
+    made.watch(102.7, "ready", "api-1", "pid 9")
+    made.watch(102.8, "supervisord", "supervisord", "pid 10")
+    lines = made_timeline(made)
+    assert [(mark.kind, mark.target, round(mark.at, 3)) for mark in lines.watch] == [
+        ("hang", "api-1", 2.5), ("ready", "api-1", 2.7), ("supervisord", "supervisord", 2.8)
+    ]  # fmt: skip
+    (lane,) = lines.lanes
+    assert [mark.words for mark in lane.marks] == [
+        "watchdog: hang api-1 at 2.500 s: pid 8: stopped",
+        "watchdog: ready api-1 at 2.700 s: pid 9",
+    ]
+
+
 def test_a_fault_that_was_never_undone_lasts_to_the_end(tmp_path: Path) -> None:
     made = MadeRun(tmp_path)
     made.phases(100.0, 101.0, 102.0, 103.0, 104.0)

@@ -13,6 +13,7 @@ import signal
 import tornado.web
 
 from services.identity import current
+from services.notify import Notifier
 
 
 class Echo(tornado.web.RequestHandler):
@@ -42,6 +43,7 @@ async def main() -> None:
     """Serve until killed."""
     host, _, port = os.environ["BULKHEAD_ADDRESS"].rpartition(":")
     tornado.web.Application([(r".*", Echo)]).listen(int(port), host)
+    Notifier.from_environment().ready(asyncio.get_running_loop().call_later)
     await asyncio.Event().wait()
 
 

@@ -10,7 +10,15 @@ from typing import Any, Literal
 
 import msgspec
 
-from bulkhead.records import ClientRow, EffectRow, EntryRow, Event, ProxyRow, ServiceRow
+from bulkhead.records import (
+    ClientRow,
+    EffectRow,
+    EntryRow,
+    Event,
+    ProxyRow,
+    ServiceRow,
+    WatchRow,
+)
 
 OFFSET = 1_790_000_000.0
 Change = dict[str, Any]
@@ -75,6 +83,7 @@ class Observers:
         self.proxies: list[ProxyRow] = []
         self.services: list[ServiceRow] = []
         self.events: list[Event] = []
+        self.watches: list[WatchRow] = []
         self.effects: list[EffectRow] = []
         self.entries: dict[str, EntryRow] = {}
         self._numbers: Counter[str] = Counter()
@@ -164,6 +173,12 @@ class Observers:
         row = msgspec.convert({"t": t, "kind": kind} | changes, Event)
         self.events.append(row)
         return row
+
+    def watch(self, t: float, kind: str, target: str = "", detail: str = "") -> WatchRow:
+        """The watchdog sees or does something."""
+        values = {"t": t, "kind": kind, "target": target, "detail": detail}
+        self.watches.append(msgspec.convert(values, WatchRow))
+        return self.watches[-1]
 
     def _service(self, kind: str, id: str, changes: Change) -> ServiceRow:
         instance = changes.get("instance", "api-1")

@@ -48,6 +48,7 @@ class MadeRun(Observers):
         super().__init__()
         self.run = RunDir(path)
         self.drill: dict[str, Any] = drill()
+        self.watched = True  # false: the stack has no watchdog, and so no file of its rows
 
     def request(
         self,
@@ -191,6 +192,7 @@ class MadeRun(Observers):
                 file.write(lines)
         for rows in (self.clients, self.proxies, self.services, self.events, self.effects):
             rows.clear()
+        self.watches.clear()
         self.entries.clear()
 
     def _files(self) -> list[tuple[Path, bytes]]:
@@ -200,6 +202,7 @@ class MadeRun(Observers):
             (run.proxy_rows, _lines(self.proxies)),
             (run.service_rows, _lines(map(_as_services_write, self.services))),
             (run.events, _lines(sorted(self.events, key=lambda event: event.t))),
+            *([(run.watch_rows, _lines(self.watches))] if self.watched else []),
             (run.effects, _lines(self.effects)),
             (run.entries, _lines(self.entries.values())),
         ]

@@ -13,6 +13,11 @@ CREATE TABLE causes (name VARCHAR NOT NULL, meaning VARCHAR NOT NULL);
 INSERT INTO causes VALUES
     ('refused_everywhere', 'every instance that was tried refused the connection'),
     ('no_live_instance', 'the proxy had no instance left that it would try'),
+    ('proxy_error', 'the proxy itself failed before it could ask any instance'),
+    ('hold_full', 'no instance was alive, and as many requests as may wait for one did'),
+    ('hold_over', 'no instance was alive for as long as a request may wait for one'),
+    ('overloaded', 'every living instance had all it takes, and the wait was full or over'),
+    ('retry_budget', 'the budget of retries was spent, so the proxy did not try again'),
     ('reset_once', 'the instance died after it had got a request that may not be repeated'),
     ('tries_exhausted', 'every try failed, in more than one way or by dying with the request'),
     ('upstream_timeout', 'an instance took the request and did not answer in time'),
@@ -24,7 +29,7 @@ INSERT INTO causes VALUES
     ('wrong_answer', 'a whole answer with a good status, but not the expected content'),
     ('client_timeout', 'the client gave up first'),
     ('proxy_worker_died', 'the nginx worker that had the request was killed'),
-    ('idle_closed', 'nginx reloaded and closed the idle connection on which it was just being sent'),
+    ('idle_closed', 'a worker of nginx went and closed the idle connection on which it was just being sent'),
     ('proxy_refused', 'nginx refused the connection'),
     ('truncated', 'the answer had begun and was cut off'),
     ('not_sent', 'the load generator had no free connection in time'),
@@ -35,7 +40,8 @@ INSERT INTO causes VALUES
 CREATE TABLE delay_causes (name VARCHAR NOT NULL, meaning VARCHAR NOT NULL);
 INSERT INTO delay_causes VALUES
     ('sent_late', 'the load generator sent it after its planned time'),
-    ('before_proxy', 'time outside of every attempt: on the way to the proxy, in it, and back'),
+    ('before_proxy', 'time outside of every attempt and wait: on the way to the proxy and back'),
+    ('held', 'it waited in the proxy for an instance that could take it'),
     ('retried', 'attempts that failed before the one that answered'),
     ('injected_slow', 'the service was told by a fault to be slow'),
     ('at_instance', 'it waited in the queue of the instance that answered'),

@@ -50,6 +50,10 @@ CREATE TABLE proxy (
     response VARCHAR NOT NULL,
     instance VARCHAR NOT NULL,
     boot VARCHAR NOT NULL,
+    held DOUBLE NOT NULL,
+    gave_up VARCHAR NOT NULL CHECK (
+        gave_up IN ('', 'dead_full', 'dead_late', 'busy_full', 'busy_late', 'retry_budget')
+    ),
     began_at DOUBLE NOT NULL,
     ended_at DOUBLE NOT NULL,
     root VARCHAR AS (root_of(id))
@@ -92,6 +96,17 @@ CREATE TABLE entries (
     id VARCHAR NOT NULL,
     version BIGINT NOT NULL,
     deleted BOOLEAN NOT NULL
+);
+
+-- What the watchdog saw and did.
+CREATE TABLE watch (
+    t DOUBLE NOT NULL,
+    kind VARCHAR NOT NULL CHECK (
+        kind IN ('watching', 'exit', 'started', 'ready', 'hang', 'crashing', 'recovered', 'stray',
+            'supervisord')
+    ),
+    target VARCHAR NOT NULL,
+    detail VARCHAR NOT NULL
 );
 
 -- What happened to the stack and to the run.

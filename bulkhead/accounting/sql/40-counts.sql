@@ -8,11 +8,12 @@ SELECT id,
     sum(executions)::INTEGER AS executions,
     sum(effects)::INTEGER AS effects,
     sum(replays)::INTEGER AS replays,
+    sum(held) AS held_s,
     bool_or(moved_on) AS moved_on
 FROM (
     SELECT id, 1 AS proxy_rows,
-        CASE WHEN addrs = '' THEN 0 ELSE len(list_of(addrs)) END AS attempts,
-        0 AS executions, 0 AS effects, 0 AS replays,
+        tries_of(addrs, statuses) AS attempts,
+        0 AS executions, 0 AS effects, 0 AS replays, held,
         CASE
             WHEN contains(addrs, ' ')
             THEN len(list_distinct(list_filter(list_of(addrs), lambda a: contains(a, ':')))) > 1
@@ -20,8 +21,8 @@ FROM (
         END AS moved_on
     FROM proxy
     UNION ALL
-    SELECT id, 0, 0, 1, 0, (effect = 'replayed')::INTEGER, false FROM executions
+    SELECT id, 0, 0, 1, 0, (effect = 'replayed')::INTEGER, 0, false FROM executions
     UNION ALL
-    SELECT request_id, 0, 0, 0, 1, 0, false FROM effects
+    SELECT request_id, 0, 0, 0, 1, 0, 0, false FROM effects
 )
 GROUP BY id;

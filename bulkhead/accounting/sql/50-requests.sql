@@ -19,6 +19,7 @@ SELECT c.id, c.name, c.method, c.target, class_of(c.method, c.key) AS class,
     coalesce(n.executions, 0) AS executions,
     coalesce(n.effects, 0) AS effects,
     coalesce(n.replays, 0) AS replays,
+    coalesce(n.held_s, 0) AS held_s,
     coalesce(n.moved_on, false) AS moved_on,
     c.rowid + 1 AS seq, c.key, c.boot, c.bytes, c.entry, c.replayed
 FROM client_rows AS c

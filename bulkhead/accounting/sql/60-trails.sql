@@ -30,17 +30,23 @@ LEFT JOIN (
 
 -- One row a proxy row. `ways` are the different ways in which its attempts at instances ended and
 -- `way` that of the last of them, NULL when there was none. `last_status` and `began_answer` are
--- the last attempt's, whatever it was; NULL when nginx answered by itself.
+-- the last attempt's, whatever it was, but for one that found nobody and so has no status; `tried`
+-- is false when nginx answered by itself.
 CREATE TEMP TABLE trails AS
-SELECT p.root, p.id, p.status, p.complete, p.ended_at, p.request_class AS class,
-    t.ways, t.way, t.last_status, t.began_answer, coalesce(t.said, 'the proxy itself') AS said
+SELECT p.root, p.id, p.status, p.complete, p.ended_at, p.request_class AS class, p.gave_up,
+    t.id IS NOT NULL AS tried, t.ways, t.way, t.last_status, t.began_answer,
+    concat_ws(', ',
+        coalesce(t.said, CASE WHEN p.gave_up = '' THEN 'the proxy itself' END),
+        CASE WHEN p.gave_up <> '' OR p.held > 0 THEN format('held {:.3f} s', p.held) END,
+        CASE WHEN p.gave_up <> '' THEN 'gave up ' || p.gave_up END
+    ) AS said
 FROM proxy AS p
 SEMI JOIN (FROM requests WHERE outcome IN ('failed', 'indeterminate')) AS r ON r.id = p.root
 LEFT JOIN (
     SELECT id, proxy_id,
         list(DISTINCT way) FILTER (instance <> '') AS ways,
         arg_max(way, n) FILTER (instance <> '') AS way,
-        arg_max(coalesce(status, 0), n) AS last_status,
+        arg_max(coalesce(status, CASE WHEN instance <> '' THEN 0 END), n) AS last_status,
         arg_max(began_answer, n) AS began_answer,
         string_agg(trim(instance || ' ' || way), ', ' ORDER BY n) AS said
     FROM tries

@@ -1,13 +1,22 @@
 -- The cause of every request that was not answered, by evidence: what fits nothing is unexplained.
 
--- What a row of the proxy says of a request that it answered with an error. Every try of a
+-- What a row of the proxy says of a request that it answered with an error. Where nginx gave up by
+-- itself it says why, and whatever had been tried before was only the way there. Every try of a
 -- repeatable request that moved on has failed; when all failed in one way, that way is the cause.
 -- A request of class once moves on only from what never got it, so its last try is the cause; and
 -- so it is when a service answered with a status that nginx passes on without another try.
 CREATE TEMP MACRO cause_of(t) AS CASE
+    WHEN t.gave_up <> '' THEN CASE t.gave_up
+        WHEN 'dead_full' THEN 'hold_full'
+        WHEN 'dead_late' THEN 'hold_over'
+        WHEN 'busy_full' THEN 'overloaded'
+        WHEN 'busy_late' THEN 'overloaded'
+        WHEN 'retry_budget' THEN 'retry_budget'
+    END
     WHEN t.status = 499 THEN 'upstream_timeout'  -- a service gave up on its sub-request
-    WHEN t.last_status IS NULL
+    WHEN NOT t.tried
     THEN CASE WHEN t.status < 500 THEN 'client_error' ELSE 'unexplained' END
+    WHEN t.status = 500 AND t.way IS NULL AND t.last_status IS NULL THEN 'proxy_error'
     WHEN t.last_status <> t.status THEN 'unexplained'
     WHEN t.way IS NULL THEN 'no_live_instance'
     WHEN list_has_any(t.ways, ['unknown', 'answer', 'left by its client']) THEN 'unexplained'
@@ -42,26 +51,30 @@ QUALIFY row_number() OVER (
     PARTITION BY root ORDER BY coalesce(way IN ('shed', 'error'), false), ended_at DESC
 ) = 1;
 
--- Requests that nginx never logged and that were under way when one of its workers was killed. The
--- kernel tells the client at once; a second is for a client that is late to look.
+-- Requests that nginx never logged and that were under way when one of its workers was killed, alone
+-- or with everything else. The kernel tells the client at once; a second is for one late to look.
 CREATE TEMP TABLE orphans AS
 SELECT DISTINCT r.seq
 FROM requests AS r
 JOIN injections AS i
     ON r.sent <= coalesce(i.held, i.began)
     AND r.done BETWEEN i.began AND coalesce(i.held, i.began) + 1
-WHERE i.fault = 'nginx_worker' AND NOT i.skipped
+WHERE i.fault IN ('nginx_worker', 'kill_everything') AND NOT i.skipped
     AND r.status = 0 AND r.error IN ('reset', 'closed') AND r.proxy_rows = 0;
 
--- Requests that were sent while nginx reloaded and that nobody got: an old worker closes its idle
--- connections, and HTTP/1.1 has no way to announce that. It does so within the reload, and the
--- client notices at once; half a second is for old workers that are late.
+-- Requests that were sent while workers of nginx went and that nobody got: an old worker closes its
+-- idle connections, and HTTP/1.1 has no way to announce that. It does so within the reload, or
+-- before a dead master's workers are proved to be gone, and the client notices at once; half a
+-- second is for old workers that are late.
 CREATE TEMP TABLE missed AS
 SELECT DISTINCT r.seq
 FROM requests AS r
 JOIN injections AS i
-    ON r.sent BETWEEN i.began AND coalesce(i.held, i.began) + 0.5
-WHERE i.fault = 'nginx_reload' AND NOT i.skipped
+    ON r.sent BETWEEN i.began AND 0.5 + CASE i.fault
+        WHEN 'nginx_reload' THEN coalesce(i.held, i.began)
+        ELSE coalesce(i.healed, i.held, i.began)
+    END
+WHERE i.fault IN ('nginx_reload', 'kill_nginx') AND NOT i.skipped
     AND r.status = 0 AND r.error IN ('reset', 'closed') AND r.proxy_rows = 0 AND r.executions = 0;
 
 -- Errors that nginx never logged and that an instance says it answered.
@@ -101,7 +114,7 @@ SELECT r.seq,
             ELSE 'client_error'
         END
         WHEN own.status IS DISTINCT FROM r.status THEN 'unexplained'
-        WHEN own.way IN ('shed', 'error') AND sub.id IS NOT NULL THEN cause_of(sub)
+        WHEN own.gave_up = '' AND own.way IN ('shed', 'error') AND sub.id IS NOT NULL THEN cause_of(sub)
         ELSE cause_of(own)
     END AS cause,
     concat_ws(': ',

@@ -12,17 +12,17 @@ SELECT seq, id, planned, sent, done, latency_s, proxy_rows
 FROM requests
 WHERE outcome = 'answered' AND latency_s > (SELECT slow_s FROM usual);
 
--- One row a proxy row: the seconds of all its attempts and of the last one, who answered. nginx
--- tries one after the other, so they add up.
+-- One row a proxy row: the seconds that it waited for an instance, those of all its attempts and of
+-- the last one, who answered. nginx does one after the other, so they add up.
 CREATE TEMP TABLE late_attempts AS
-SELECT a.id, p.ended_at,
+SELECT a.id, p.ended_at, p.held AS waited_s,
     sum(a.response_s) AS all_s,
     arg_max(a.response_s, a.n) AS last_s,
     arg_max(a.instance, a.n) AS instance
 FROM attempts AS a
 JOIN proxy AS p USING (id, proxy_id)
 SEMI JOIN late USING (id)
-GROUP BY a.id, a.proxy_id, p.ended_at
+GROUP BY a.id, a.proxy_id, p.ended_at, p.held
 QUALIFY row_number() OVER (PARTITION BY a.id ORDER BY p.ended_at DESC) = 1;
 
 -- One row a request: its last execution at the instance that answered.
@@ -39,7 +39,8 @@ GROUP BY x.id;
 CREATE TEMP TABLE parts AS
 SELECT l.seq, l.proxy_rows, l.latency_s, coalesce(x.fault = 'slow', false) AS injected,
     l.sent - l.planned AS late_s,
-    l.done - l.sent - coalesce(a.all_s, 0) AS outside_s,
+    coalesce(a.waited_s, 0) AS held_s,
+    l.done - l.sent - coalesce(a.all_s, 0) - held_s AS outside_s,
     coalesce(a.all_s - a.last_s, 0) AS retried_s,
     coalesce(least(x.took_s, a.last_s), 0) AS service_s,
     coalesce(a.last_s, 0) - service_s AS queued_s
@@ -50,7 +51,8 @@ LEFT JOIN late_executions AS x USING (id);
 CREATE TEMP TABLE delays AS
 SELECT seq,
     CASE WHEN proxy_rows = 0 THEN 'unknown' ELSE
-        CASE greatest(retried_s, service_s, queued_s, outside_s, late_s)
+        CASE greatest(held_s, retried_s, service_s, queued_s, outside_s, late_s)
+            WHEN held_s THEN 'held'
             WHEN retried_s THEN 'retried'
             WHEN service_s THEN CASE WHEN injected THEN 'injected_slow' ELSE 'service' END
             WHEN queued_s THEN 'at_instance'
@@ -59,8 +61,9 @@ SELECT seq,
         END
     END AS delay_cause,
     format(
-        '{:.3f} s: sent late {:.3f}, before proxy {:.3f}, retried {:.3f}, at instance {:.3f}, '
-        'service {:.3f}', latency_s, late_s, outside_s, retried_s, queued_s, service_s
+        '{:.3f} s: sent late {:.3f}, before proxy {:.3f}, held {:.3f}, retried {:.3f}, '
+        'at instance {:.3f}, service {:.3f}',
+        latency_s, late_s, outside_s, held_s, retried_s, queued_s, service_s
     ) AS detail
 FROM parts;
 

@@ -45,6 +45,8 @@ FROM (
     SELECT ended_at, id, 'proxy',
         CASE WHEN addrs = '' THEN status || ', by itself'
             ELSE status || ': ' || statuses || ' at ' || addrs END
+        || CASE WHEN held > 0 THEN ', after waiting ' || held || ' s' ELSE '' END
+        || CASE WHEN gave_up <> '' THEN ', gave up: ' || gave_up ELSE '' END
     FROM proxy WHERE root = request
     UNION ALL
     SELECT began, id, instance, 'begins' FROM executions WHERE root = request

@@ -31,7 +31,8 @@ window.onerror = (message) => { document.documentElement.dataset.error = message
   function laneNow(lane) {
     const states = during(lane.states).map(([name]) => name);
     const under = during(lane.under).map(([name]) => name);
-    const words = [...new Set([...states, ...under]), `${number(lane.begun[bucket()])} begun`];
+    const seen = during(lane.marks).map(([name]) => `watchdog: ${name}`);
+    const words = [...new Set([...states, ...under, ...seen]), `${number(lane.begun[bucket()])} begun`];
     if (lane.lost[bucket()]) words.push(`${number(lane.lost[bucket()])} attempts lost`);
     return words.join(", ");
   }

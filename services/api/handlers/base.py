@@ -64,6 +64,7 @@ class BaseHandler(RequestHandler):
     # prepare would be too late: a method that Tornado does not know never reaches it.
     def initialize(self) -> None:
         """Write the begin row: nothing has been done for this request yet."""
+        self.service.notifier.turn()
         if self.recorded:
             request = self.request
             self._execution = self.service.rows.begin(
@@ -112,6 +113,7 @@ class BaseHandler(RequestHandler):
         self.service.metrics.count(self.request.method or "", self.get_status())
         if self._execution is not None:
             self.service.rows.end(self._execution, self.get_status())
+        self.service.notifier.turn()
 
     def flush(self, include_footers: bool = False) -> "Future[None]":
         """Send what was written; while draining, tell the client that this connection ends."""

@@ -1,0 +1,64 @@
+"""What is appended to a file from one moment on, wherever the file is moved meanwhile.
+
+Rotation renames rows.jsonl to rows.jsonl.1 (and that to rows.jsonl.2), a start of the stack renames
+it to rows.jsonl.old, and then a new one begins. So the rest of the file that was there at that
+moment comes first, and then every file of these names that was not there, whole.
+"""
+
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+CHUNK = 1 << 20
+
+
+class Tail:
+    """The tail of one file. It holds open what is there: no new file can get the same number."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._older = [each.open("rb") for each in _family(path) if each != path]
+        self._file = path.open("rb") if path.exists() else None
+        if self._file:
+            self._file.seek(0, os.SEEK_END)
+
+    def copy(self, target: Path) -> None:
+        """Write the tail to `target`, and let go of the files; nothing if there never was one."""
+        younger = self._younger()
+        for each in self._older:
+            each.close()
+        if not (self._file or younger):
+            return
+        with target.open("wb") as out:
+            if self._file:
+                with self._file as rest:
+                    _append(rest, out)
+            for path in younger:
+                with path.open("rb") as whole:
+                    _append(whole, out)
+
+    def _younger(self) -> list[Path]:
+        """The files that were not there, eldest first."""
+        there = [os.fstat(each.fileno()) for each in (*self._older, self._file) if each]
+        return [
+            path
+            for path in _family(self._path)
+            if not any(os.path.samestat(path.stat(), known) for known in there)
+        ]
+
+
+def _family(path: Path) -> list[Path]:
+    """A file and what it once was, as far as it is there: the eldest first, itself last."""
+    rotated = sorted(path.parent.glob(f"{path.name}.*"), key=_turn, reverse=True)
+    return [each for each in (*rotated, path) if each.exists()]
+
+
+def _turn(path: Path) -> int:
+    """How often a file has been rotated, by its name; `.old` has not been."""
+    number = path.name.rpartition(".")[2]
+    return int(number) if number.isdigit() else 0
+
+
+def _append(source: BinaryIO, out: BinaryIO) -> None:
+    while chunk := source.read(CHUNK):
+        out.write(chunk)

@@ -1,0 +1,47 @@
+"""The commands of an operator, given to the very stack that a drill runs on.
+
+Each is a process of its own, as it is for an operator: an injection lives in a thread, where a
+command could not hold back the signals that must not cut it short.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+
+from bulkhead.faults.base import FaultError, Site
+
+LONGEST_S = 60
+
+
+def command(site: Site, *words: str) -> str:
+    """Run `bulkhead WORDS` with the settings that the stack has; what it printed.
+
+    Raises:
+        FaultError: it failed, with what it said.
+    """
+    given = [word for one in assignments(site.record.topology) for word in ("--set", one)]
+    done = subprocess.run(
+        [sys.executable, "-m", "bulkhead.cli", *words, "--topology", site.record.source, *given],
+        cwd=site.topology.root,
+        env={name: text for name, text in os.environ.items() if name != "BULKHEAD_SET"},
+        start_new_session=True,  # Ctrl-C is for us; this must come to its end
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_S,
+        check=False,
+    )
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip()
+        raise FaultError(f"`bulkhead {' '.join(words)}` ends with {done.returncode}: {said}")
+    return done.stdout
+
+
+def assignments(tree: Mapping[str, object], prefix: str = "") -> Iterator[str]:
+    """A topology as `--set` takes it, a value each."""
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from assignments(value, f"{prefix}{name}.")
+        elif value is not None:
+            yield f"{prefix}{name}={json.dumps(value)}"

@@ -1,0 +1,273 @@
+-- Who gets a request. A policy chooses among the peers that are open to it: usable and with room,
+-- and, as long as any usable peer is, not tried by this request and not found failing in the last
+-- half second. That one of these has no room now is no reason to take another: an instance that
+-- has just died is empty, and would draw all requests that others are too busy for. They wait.
+--
+-- The arithmetic is that of nginx's own modules, so that a policy means the same in both
+-- balancers; `hash` with `hash_consistent` is the exception (see `rendezvous`). Every policy is a
+-- function of (service, request, now, demand) and returns a peer, or nil when none is open.
+-- `demand` is how much is asked of a peer: ROOM, UNTRIED or CALM, each with what is before it. All
+-- of it is loops over a handful of peers that allocate nothing.
+
+local bit = require "bit"
+
+local band, bxor, lshift, rshift, tobit = bit.band, bit.bxor, bit.lshift, bit.rshift, bit.tobit
+local byte = string.byte
+local crc32 = ngx.crc32_long
+local log, max, random = math.log, math.max, math.random
+
+local REHASHES = 20         -- as in nginx: then round robin
+
+local ROOM, UNTRIED, CALM = 1, 2, 3
+
+local M = {}
+
+-- Whether this request has tried the process that `peer` is now.
+local function is_tried(request, peer)
+    for i = 1, request.tried do
+        if request.peers[i] == peer and request.boots[i] == peer.boot then
+            return true
+        end
+    end
+    return false
+end
+
+-- Whether there is a usable peer that this request has not tried.
+function M.has_untried(service, request)
+    for i = 1, service.count do
+        if not is_tried(request, service.usable[i]) then
+            return true
+        end
+    end
+    return false
+end
+
+local function is_open(peer, request, now, demand)
+    return peer.mine + peer.others < peer.max
+        and (demand < UNTRIED or not is_tried(request, peer))
+        and (demand < CALM or peer.failing_until <= now)
+end
+
+-- Smooth weighted round robin: every peer gains its weight, the richest is chosen and pays what
+-- all have gained. 5, 1, 1 gives a a b a c a a. With `fewest`, only peers with so few requests for
+-- their weight take part.
+local function round_robin(service, request, now, demand, fewest)
+    local best
+    local total = 0
+    for i = 1, service.count do
+        local peer = service.usable[i]
+        if is_open(peer, request, now, demand)
+            and (not fewest or (peer.mine + peer.others) / peer.weight == fewest)
+        then
+            total = total + peer.weight
+            peer.current = peer.current + peer.weight
+            if not best or peer.current > best.current then
+                best = peer
+            end
+        end
+    end
+    if best then
+        best.current = best.current - total
+    end
+    return best
+end
+
+local function least_conn(service, request, now, demand)
+    local fewest = math.huge
+    local best
+    local ties = 0
+    for i = 1, service.count do
+        local peer = service.usable[i]
+        if is_open(peer, request, now, demand) then
+            local load = (peer.mine + peer.others) / peer.weight
+            if load < fewest then
+                fewest, best, ties = load, peer, 1
+            elseif load == fewest then
+                ties = ties + 1
+            end
+        end
+    end
+    return ties < 2 and best or round_robin(service, request, now, demand, fewest)
+end
+
+-- The peer in whose share of all weights `point` lies, whether it is alive or not: so its clients
+-- come back to it when it does.
+local function owner(service, point)
+    point = point % service.weight
+    for i = 1, service.n do
+        local peer = service.all[i]
+        if point < peer.weight then
+            return peer
+        end
+        point = point - peer.weight
+    end
+end
+
+local function ip_hash(service, request, now, demand)
+    local address = ngx.var.binary_remote_addr
+    local octets = #address == 4 and 3 or #address      -- of IPv4 three count
+    local hash = 89
+    for _ = 1, REHASHES do
+        for i = 1, octets do
+            hash = (hash * 113 + byte(address, i)) % 6271
+        end
+        local peer = owner(service, hash)
+        if peer.usable and is_open(peer, request, now, demand) then
+            return peer
+        end
+    end
+    return round_robin(service, request, now, demand)
+end
+
+local function plain_hash(key, service, request, now, demand)
+    local hash = 0
+    for rehash = 0, REHASHES - 1 do
+        hash = hash + band(rshift(crc32(rehash == 0 and key or rehash .. key), 16), 0x7fff)
+        local peer = owner(service, hash)
+        if peer.usable and is_open(peer, request, now, demand) then
+            return peer
+        end
+    end
+    return round_robin(service, request, now, demand)
+end
+
+-- All bits of `a` into all bits of the result: Bob Jenkins' integer hash of six shifts.
+local function mixed(a)
+    a = tobit(a + 0x7ed55d16 + lshift(a, 12))
+    a = bxor(a, 0xc761c23c, rshift(a, 19))
+    a = tobit(a + 0x165667b1 + lshift(a, 5))
+    a = bxor(tobit(a + 0xd3a2646c), lshift(a, 9))
+    a = tobit(a + 0xfd7046c5 + lshift(a, 3))
+    return bxor(a, 0xb55a4f09, rshift(a, 16))
+end
+
+-- Consistent: every peer draws a number from the key and its own name, and the best draw wins.
+-- Whoever leaves takes only its own keys with it, in exact proportion to the weights. nginx's own
+-- ring of points does the same; a ring costs sorting at every change, this costs a look at every
+-- peer at every request, which for 64 of them is less than parsing the request.
+local function rendezvous(key, service, request, now, demand)
+    local hash = tobit(crc32(key))
+    local best
+    local highest = -math.huge
+    for i = 1, service.count do
+        local peer = service.usable[i]
+        if is_open(peer, request, now, demand) then
+            local draw = (mixed(bxor(hash, peer.seed)) % 4294967296 + 0.5) / 4294967296
+            local score = -peer.weight / log(draw)
+            if score > highest then
+                highest, best = score, peer
+            end
+        end
+    end
+    return best
+end
+
+local function hash(service, request, now, demand)
+    local key = ngx.var[service.hash_key]
+    if not key or key == "" then        -- nothing to hash: nginx does so too
+        return round_robin(service, request, now, demand)
+    elseif service.hash == "consistent" then
+        return rendezvous(key, service, request, now, demand)
+    end
+    return plain_hash(key, service, request, now, demand)
+end
+
+-- One open peer by weight, but not `except`.
+local function drawn(except, service, request, now, demand)
+    local total = 0
+    local chosen
+    for i = 1, service.count do
+        local peer = service.usable[i]
+        if peer ~= except and is_open(peer, request, now, demand) then
+            total = total + peer.weight
+            if random() * total < peer.weight then
+                chosen = peer           -- in the end each is it with probability weight / total
+            end
+        end
+    end
+    return chosen
+end
+
+local function random_two(service, request, now, demand)
+    local one = drawn(nil, service, request, now, demand)
+    local other = one and drawn(one, service, request, now, demand)
+    if other and (other.mine + other.others) * one.weight < (one.mine + one.others) * other.weight
+    then
+        return other
+    end
+    return one
+end
+
+local choices = {
+    round_robin = round_robin,
+    least_conn = least_conn,
+    ip_hash = ip_hash,
+    hash = hash,
+    random_two = random_two,
+}
+
+-- The most that may be asked of a peer for this request such that anybody fulfils it.
+local function most(service, request, now)
+    if request.tried == 0 and service.failing_until <= now then
+        return ROOM         -- and more: nobody fails, and it has tried nobody
+    end
+    local demand = ROOM
+    for i = 1, service.count do
+        local peer = service.usable[i]
+        if not is_tried(request, peer) then
+            if peer.failing_until <= now then
+                return CALM
+            end
+            demand = UNTRIED
+        end
+    end
+    return demand
+end
+
+-- A peer for this request, nil when none is open. It is not counted yet.
+function M.choose(service, request, now)
+    return choices[service.policy](service, request, now, most(service, request, now))
+end
+
+-- Whether there is one.
+function M.is_any_open(service, request, now)
+    local demand = most(service, request, now)
+    for i = 1, service.count do
+        if is_open(service.usable[i], request, now, demand) then
+            return true
+        end
+    end
+    return false
+end
+
+-- Whether there is one that it has not tried: what `is_any_open` says then, in one loop.
+function M.has_another(service, request, now)
+    local is_calm_full, is_failing_open = false, false
+    for i = 1, service.count do
+        local peer = service.usable[i]
+        if not is_tried(request, peer) then
+            local has_room = peer.mine + peer.others < peer.max
+            if peer.failing_until <= now then
+                if has_room then
+                    return true
+                end
+                is_calm_full = true
+            elseif has_room then
+                is_failing_open = true
+            end
+        end
+    end
+    return is_failing_open and not is_calm_full
+end
+
+-- How many more requests the usable peers may have together.
+function M.room(service)
+    local room = 0
+    for i = 1, service.count do
+        local peer = service.usable[i]
+        room = room + max(0, peer.max - peer.mine - peer.others)
+    end
+    return room
+end
+
+return M

@@ -1,0 +1,198 @@
+"""Who keeps the stack up is killed too: nothing that serves notices, and `down` still works."""
+
+import json
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from bulkhead.control import process, record
+from bulkhead.control.process import Process
+from tests.live.test_lifecycle import assert_nothing_left, members
+from tests.support.stack import ECHO, Stack, running_stack
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.live
+
+
+@contextmanager
+def clients(stack: Stack) -> Iterator[list[object]]:
+    """Requests all the time, a connection each; what did not come back as 200."""
+    failed: list[object] = []
+    over = threading.Event()
+    done = 0
+
+    def client() -> None:
+        nonlocal done
+        while not over.is_set():
+            try:
+                answer = stack.get("/api/")
+            except OSError as error:
+                failed.append(error)
+                continue
+            done += 1
+            if answer.status != 200:
+                failed.append(answer)
+
+    thread = threading.Thread(target=client)
+    thread.start()
+    try:
+        yield failed
+        before = done
+        wait_until("requests to the end", lambda: done > before + 20 or failed)
+    finally:
+        over.set()
+        thread.join()
+
+
+def leader(stack: Stack, name: str) -> Process:
+    found = record.leader(stack.home, name)
+    assert found, f"nobody leads {name}"
+    return found
+
+
+def supervisord(stack: Stack) -> Process:
+    found = record.read(stack.home)
+    assert found
+    return found.supervisord
+
+
+def kill(*victims: Process) -> None:
+    for victim in victims:
+        assert process.send(victim, signal.SIGKILL)
+    for victim in victims:
+        assert process.wait_gone(victim, 5)
+
+
+def replaced(stack: Stack, dead: Process) -> Process:
+    """The supervisord after this one, as soon as it has everything in hand."""
+    wait_until("another supervisord", lambda: supervisord(stack) not in (dead, None))
+
+    def adopted() -> bool:
+        status = stack.bulkhead("status", "--json", check=False)
+        if status.returncode != 0:
+            return False
+        programs = json.loads(status.stdout)["processes"][1:]
+        return all(one["adopted"] for one in programs)
+
+    wait_until("everything is adopted", adopted)
+    return supervisord(stack)
+
+
+def test_a_killed_supervisord_is_replaced_and_nobody_else_is(echo_stack: Stack) -> None:
+    before = echo_stack.status()
+    dead = supervisord(echo_stack)
+    with clients(echo_stack) as failed:
+        kill(dead)
+        new = replaced(echo_stack, dead)
+    assert failed == []
+    after = echo_stack.status()
+    assert after["supervisord"]["pid"] == new.pid
+    for name, one in after.items():
+        assert one["ready"], name
+        if name != "supervisord":
+            assert (one["pid"], one["workers"]) == (before[name]["pid"], before[name]["workers"])
+        assert one["restarts"] == (name == "supervisord"), name
+    text = echo_stack.bulkhead("status").stdout
+    assert text.count(", adopted") == 8
+    found = record.read(echo_stack.home)
+    assert found
+    assert found.session == dead.pid
+    assert "up already" in echo_stack.bulkhead("up").stdout
+    everything = members(echo_stack)
+    echo_stack.bulkhead("down")
+    assert_nothing_left(echo_stack, everything)
+
+
+def test_what_was_adopted_is_replaced_when_it_dies(echo_stack: Stack) -> None:
+    dead = supervisord(echo_stack)
+    kill(dead)
+    replaced(echo_stack, dead)
+    with clients(echo_stack) as failed:
+        for name in ("api-1", "nginx"):
+            old = leader(echo_stack, name)
+            kill(old)
+
+            def back(name: str = name) -> bool:
+                one = echo_stack.status()[name]
+                return bool(one["ready"] and not one["adopted"] and one["restarts"] == 1)
+
+            wait_until(f"{name} is back", back)
+            assert leader(echo_stack, name) != old
+    assert failed == []
+
+
+def test_a_killed_nginx_master_is_missed_by_nobody(echo_stack: Stack) -> None:
+    old = leader(echo_stack, "nginx")
+    workers = process.children(old.pid)
+    with clients(echo_stack) as failed:
+        kill(old)
+        wait_until("another master", lambda: record.leader(echo_stack.home, "nginx"))
+        wait_until("its workers alone", lambda: not any(map(process.alive, workers)), timeout_s=20)
+    assert failed == []
+    assert list(echo_stack.home.strays.iterdir()) == []
+    assert echo_stack.status()["nginx"]["ready"]
+
+
+def every(stack: Stack) -> list[Process]:
+    return members(stack)
+
+
+def dead_supervisord(stack: Stack) -> list[Process]:
+    return [supervisord(stack)]
+
+
+def dead_watchdog(stack: Stack) -> list[Process]:
+    watch = leader(stack, "watch")
+    return [*process.children(watch.pid), watch]
+
+
+def dead_both(stack: Stack) -> list[Process]:
+    return [*dead_watchdog(stack), supervisord(stack)]
+
+
+def dead_masters(stack: Stack) -> list[Process]:
+    return [*dead_both(stack), leader(stack, "nginx"), leader(stack, "api-1")]
+
+
+@pytest.mark.parametrize(
+    "victims", [every, dead_supervisord, dead_watchdog, dead_both, dead_masters]
+)
+def test_down_leaves_nothing_whoever_is_dead(
+    echo_stack: Stack, victims: Callable[[Stack], list[Process]]
+) -> None:
+    everything = members(echo_stack)
+    for victim in victims(echo_stack):
+        process.send(victim, signal.SIGKILL)
+    echo_stack.bulkhead("down")
+    assert_nothing_left(echo_stack, everything)
+
+
+def test_up_after_everything_was_killed_at_once_simply_works(echo_stack: Stack) -> None:
+    everything = members(echo_stack)
+    for victim in everything:
+        process.send(victim, signal.SIGKILL)
+    for victim in everything:
+        process.wait_gone(victim, 5)
+    assert echo_stack.home.internal_socket.exists(), "it leaves its sockets"
+    echo_stack.bulkhead("up")
+    assert echo_stack.get("/api/").status == 200
+
+
+def test_an_instance_that_cannot_start_is_shown_with_its_last_lines(tmp_path: Path) -> None:
+    settings = [one for one in ECHO if "services.api" not in one]
+    with running_stack(tmp_path / "home", settings) as stack:
+        order = stack.home.admin / "api-2.crash"
+        order.touch()
+        kill(leader(stack, "api-2"))
+        wait_until("it crashes", lambda: stack.status()["api-2"]["watched"] == "crashing", 20)
+        done = stack.bulkhead("status", check=False)
+        assert done.returncode == 1
+        assert "api-2 keeps crashing; its log ends:" in done.stdout
+        assert "services.api: " in done.stdout.partition("its log ends:")[2]
+        order.unlink()
+        wait_until("it is back", lambda: stack.status()["api-2"]["ready"], 20)
+        assert "keeps crashing" not in stack.bulkhead("status").stdout

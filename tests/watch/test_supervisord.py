@@ -1,0 +1,67 @@
+"""supervisord itself is killed or stopped."""
+
+import json
+from pathlib import Path
+from signal import SIGKILL, SIGSTOP, Signals
+
+import pytest
+
+from bulkhead.control import process
+from bulkhead.control.supervisord import Supervisord
+from bulkhead.watch.reign import listener
+from tests.watch.harness import Little, Service, little, wait_until
+
+pytestmark = pytest.mark.live
+
+
+def reigning(stack: Little) -> int:
+    return listener(stack.home.supervisor_socket)
+
+
+@pytest.mark.parametrize("how", [SIGKILL, SIGSTOP])
+def test_another_one_takes_its_place_and_nothing_that_serves_notices(
+    tmp_path: Path, how: Signals
+) -> None:
+    with little(tmp_path, Service("api-1"), Service("web-1", workers=2)) as stack:
+        serving = {name: stack.up(name) for name in ("watch", "api-1", "web-1")}
+        old = process.find(reigning(stack))
+        assert old
+        process.send(old, how)
+        wait_until("another one listens", lambda: reigning(stack) not in (0, old.pid))
+        new = process.find(reigning(stack))
+        assert new
+        assert stack.row("supervisord", "supervisord").detail == str(new.pid)
+        record = json.loads((stack.home.run / "stack.json").read_text())
+        assert record == {"pid": new.pid, "start_ticks": new.start_ticks, "source": "kept"}
+        found = process.stat(new.pid)
+        assert found
+        assert found.session == stack.session
+        assert found.parent != serving["watch"].pid
+        rpc = Supervisord(stack.home.supervisor_socket)
+        wait_until(
+            "all run", lambda: {one.state for one in rpc.programs()} <= {"RUNNING", "STARTING"}
+        )
+        assert {name: stack.up(name) for name in serving} == serving
+        assert stack.rows("exit") == []
+        hangs = [row.target for row in stack.rows("hang")]
+        assert hangs == (["supervisord"] if how == SIGSTOP else [])
+
+        # and what dies under the new one is back at once, too
+        api = serving["api-1"]
+        process.send(api, SIGKILL)
+        stack.up("api-1", than=api)
+
+
+def test_both_supervisord_and_the_watchdog_are_killed_at_once(tmp_path: Path) -> None:
+    with little(tmp_path, Service("api-1")) as stack:
+        api, watch = stack.up("api-1"), stack.up("watch")
+        old = process.find(reigning(stack))
+        assert old
+        process.send(old, SIGKILL)
+        process.send(watch, SIGKILL)
+        wait_until("another one listens", lambda: reigning(stack) not in (0, old.pid))
+        stack.up("watch", than=watch)
+        assert stack.up("api-1") == api
+        process.send(api, SIGKILL)
+        stack.up("api-1", than=api)
+        assert len(stack.rows("supervisord")) == 1
