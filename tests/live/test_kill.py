@@ -25,7 +25,7 @@ from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.load]
 
-# Three kills in fifteen seconds, with so little thinking that every process is busy when it is killed.
+# Three kills in a quarter of a minute, with so little thinking that every process is busy then.
 LOAD_S, USERS, PACE, KILLS = 16, 80, 0.1, 3
 ENOUGH = 200
 # Shorter than the watchdog lets anybody stay stopped.

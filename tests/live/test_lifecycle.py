@@ -282,7 +282,7 @@ def test_reload_lets_a_request_finish_and_closes_idle_connections(tmp_path: Path
         idle.request("GET", "/")
         idle.getresponse().read()
         with ThreadPoolExecutor(1) as pool:
-            under_way = pool.submit(stack.get, "/api/v1/work?ms=6000")
+            under_way = pool.submit(stack.get, "/api/v1/work?ms=9000")
             busy = stack.home.proxy_rows.stat().st_size
             stack.bulkhead("reload")
             assert stack.home.proxy_rows.stat().st_size == busy, "it had ended before the reload"
