@@ -2,7 +2,6 @@
 
 from bulkhead.faults import limits, signals
 from bulkhead.faults.base import Fault, Site, Steps, Targets, register
-from bulkhead.faults.proof import held
 
 
 @register
@@ -18,18 +17,10 @@ class Descriptors(Fault):
     def hold(self, site: Site, targets: Targets) -> Steps:
         """Lower it; undone is the limit that it had, and an answer."""
         victims = signals.living(site, targets)
-        before: limits.Limits = {}
         try:
-            before = limits.lower(victims)
-            held(
-                site,
-                f"can open nothing: {signals.pids(victims)}",
-                lambda: all(limits.soft(one) < limit for one, limit in before.items()),
-            )
-            told = (f"{one.pid} at {limits.soft(one)}" for one in before)
-            yield f"may open nothing more: pid {', '.join(told)}"
+            with limits.lowered(site, victims) as proof:
+                yield proof
         finally:
-            limits.restore(before)
             self.heal(site, targets)
             undone = signals.answering(site, targets)
         return undone

@@ -2,11 +2,15 @@
 
 import os
 import resource
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bulkhead.control import process
 from bulkhead.control.process import Process
+from bulkhead.faults import signals
+from bulkhead.faults.base import Site
+from bulkhead.faults.proof import held
 from bulkhead.render.nginx import descriptors
 from bulkhead.topology.model import Topology
 
@@ -44,6 +48,22 @@ def restore(before: Limits) -> None:
     """As it was."""
     for one, limit in before.items():
         _set(one, limit)
+
+
+@contextmanager
+def lowered(site: Site, victims: list[Process]) -> Iterator[str]:
+    """Let them open nothing more meanwhile; the proof that it took hold."""
+    before = lower(victims)
+    try:
+        held(
+            site,
+            f"can open nothing: {signals.pids(victims)}",
+            lambda: all(soft(one) < limit for one, limit in before.items()),
+        )
+        told = (f"{one.pid} at {soft(one)}" for one in before)
+        yield f"may open nothing more: pid {', '.join(told)}"
+    finally:
+        restore(before)
 
 
 def mend(processes: Iterable[Process], topology: Topology) -> None:

@@ -3,7 +3,7 @@
 from bulkhead.control import nginx
 from bulkhead.faults import limits, parts, proxy, signals
 from bulkhead.faults.base import Site, Steps, Targets, register
-from bulkhead.faults.proof import held, undone
+from bulkhead.faults.proof import undone
 
 
 @register
@@ -19,18 +19,10 @@ class NginxDescriptors(parts.OnPart):
     def hold(self, site: Site, targets: Targets) -> Steps:
         """Lower it; undone is the limit that they had, and an answer."""
         victims = proxy.workers(proxy.master(site))
-        before: limits.Limits = {}
         try:
-            before = limits.lower(victims)
-            held(
-                site,
-                f"can open nothing: {signals.pids(victims)}",
-                lambda: all(limits.soft(one) < limit for one, limit in before.items()),
-            )
-            told = (f"{one.pid} at {limits.soft(one)}" for one in before)
-            yield f"may open nothing more: pid {', '.join(told)}"
+            with limits.lowered(site, victims) as proof:
+                yield proof
         finally:
-            limits.restore(before)
             self.heal(site, targets)
             undone(
                 "must answer",

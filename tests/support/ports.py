@@ -12,17 +12,17 @@ FIRST, LAST, BLOCK = 20000, 32000, 40
 
 
 @contextmanager
-def free_ports() -> Iterator[list[int]]:
-    """A block of consecutive free ports, held until the end of the context."""
+def free_ports(first: int = FIRST, last: int = LAST, size: int = BLOCK) -> Iterator[list[int]]:
+    """`size` consecutive free ports from `first` on, held until the end of the context."""
     folder = Path(tempfile.gettempdir()) / "bulkhead-ports"
     folder.mkdir(exist_ok=True)
-    for first in range(FIRST, LAST, BLOCK):
-        with (folder / str(first)).open("w") as lock:
+    for begin in range(first, last, size):
+        with (folder / str(begin)).open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
-            ports = list(range(first, first + BLOCK))
+            ports = list(range(begin, begin + size))
             if all(map(is_free, ports)):
                 yield ports
                 return

@@ -392,11 +392,11 @@ def test_what_listens_is_told_apart_from_what_is_connected() -> None:
     from bulkhead.watch.sockets import address, take
 
     script = (
-        "import socket, sys, time\n"
+        "import signal, socket\n"
         "one, two = (socket.create_server(('127.0.0.1', 0)) for _ in range(2))\n"
         "client = socket.create_connection(one.getsockname()); served, _ = one.accept()\n"
         "again = one.dup(); plain = socket.socketpair(); datagrams = socket.socket(type=2)\n"
-        "print(one.getsockname()[1], two.getsockname()[1], flush=True); time.sleep(60)\n"
+        "print(one.getsockname()[1], two.getsockname()[1], flush=True); signal.pause()\n"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as child:
         try:

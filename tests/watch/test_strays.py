@@ -25,10 +25,10 @@ CONF = Conf(Path(), (), peers=True, closing_s=0.3, proxy_grace_s=0.5, programs=(
 
 # Says so on stdout once it is ready; ends with a code that tells by which signal, or not at all.
 STRAY = """
-import signal, sys, time
+import signal, sys
 def end(number, frame): sys.exit(number)
 signal.signal(signal.SIGQUIT, {on}); signal.signal(signal.SIGTERM, {on})
-print(flush=True); time.sleep(60)
+print(flush=True); signal.pause()
 """
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
