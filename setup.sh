@@ -47,12 +47,14 @@ has_lua() {
 
 venv_is_current() { [ .venv/ready -nt requirements.lock ] && [ .venv/ready -nt pyproject.toml ]; }
 
+# The distribution's own before others on the PATH: it is built with profile-guided optimization, and
+# one that pyenv compiled is not. Here that is a fifth of every boot (docs/decisions/009).
 find_python() {
   local candidate
-  for candidate in python3.13 python3.12 python3.11 python3; do
+  for candidate in /usr/bin/python3 python3.13 python3.12 python3.11 python3; do
     if command -v "$candidate" >/dev/null &&
        "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-      printf '%s\n' "$candidate"
+      command -v "$candidate"
       return
     fi
   done

@@ -27,26 +27,15 @@ def check(topology: Topology, own: list[int]) -> None:
 def make_folders(home: Home) -> None:
     """Every folder of a home that a stack writes into."""
     parts = (home.etc, home.run, home.log, home.rows, home.data, home.tmp)
-    marks = (home.admin, home.programs, home.out, home.closing, home.strays)
-    for folder in (home.path, *parts, *marks):
+    for folder in (home.path, *parts):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def prepare(home: Home) -> None:
-    """Make the home folder ready for a start: session key, empty rows, nothing stale.
-
-    What an operator has taken out of rotation (`run/out`) stays out.
-    """
+    """Make the home folder ready for a start: session key, empty rows."""
     make_folders(home)  # a stop just before, by `restart`, may have removed some
     if not home.secret.exists():
         write_all([File(home.secret, secrets.token_hex(32) + "\n")])
-    for socket in (home.supervisor_socket, home.internal_socket):
-        socket.unlink(missing_ok=True)  # nginx cannot bind to what a killed one left behind
-    home.admin.chmod(0o700)  # whoever made it: who can connect can break an instance
-    # Sockets of killed instances, orders of a drill that was cut short, pids of another life.
-    for folder in (home.admin, home.programs, home.closing, home.strays):
-        for left in folder.iterdir():
-            left.unlink()
     rows = (home.proxy_rows, home.service_rows, home.watch_rows)
     for path in (*rows, home.nginx_log, home.supervisord_log):
         _set_aside(path)

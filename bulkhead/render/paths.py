@@ -86,6 +86,11 @@ class Home:
         return self.run / "strays"
 
     @property
+    def boots(self) -> Path:
+        """A file for each processor: who has locked it boots, others wait (services/boots.py)."""
+        return self.run / "boots"
+
+    @property
     def stopping(self) -> Path:
         """There while `down` stops the stack, so that nothing is brought back meanwhile."""
         return self.run / "stopping"

@@ -109,6 +109,7 @@ def _program(topology: Topology, home: Home, one: Instance, interpreter: Path) -
         "BULKHEAD_LEDGER_URL": f"sqlite:///{home.ledger}",
         "BULKHEAD_SECRET_FILE": str(home.secret),
         "BULKHEAD_WORKERS": str(service.workers),
+        "BULKHEAD_BOOTS": str(home.boots),
     }
     if topology.file.stack.admin:
         variables["BULKHEAD_ADMIN_DIR"] = str(home.admin)

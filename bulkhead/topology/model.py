@@ -60,7 +60,7 @@ class ProxySection(Section):
     balancer: Literal["watched", "nginx"] = "watched"
     hold_s: Annotated[float, Field(ge=0, le=60)] = 5
     hold_max: Annotated[int, Field(ge=0, le=100_000)] = 1000
-    queue_s: Annotated[float, Field(ge=0, le=60)] = 1
+    queue_s: Annotated[float, Field(ge=0, le=60)] = 2
     retry_share: Annotated[float, Field(ge=0, le=1)] = 0.2
     retry_burst: Annotated[int, Field(ge=0, le=10_000)] = 100
     closing_s: Annotated[float, Field(ge=0, le=60)] = 1

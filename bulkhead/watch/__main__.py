@@ -7,9 +7,12 @@ import fcntl
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from bulkhead.watch.guard import dismount, mount
+
+PRIORITY = -10  # a nice value: root's watchdog only
 
 
 def main(arguments: list[str]) -> int:
@@ -19,6 +22,9 @@ def main(arguments: list[str]) -> int:
         return 2
     home = Path(arguments[0])
     guard = mount(home)
+    # It needs little, but it needs it first: everything else waits for what it does about a death.
+    with suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     try:
         return watch(home)
     finally:

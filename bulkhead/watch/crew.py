@@ -2,6 +2,7 @@
 
 import selectors
 from collections.abc import Callable
+from contextlib import suppress
 
 from bulkhead.clock import now
 from bulkhead.control.process import Process, find, stat, variable
@@ -159,7 +160,8 @@ class Crew:
         program = self._programs_of.get(beat.pid)
         if program is not None:
             member = program.members[beat.pid]
-            member.heart.beat(now(), member.eye.times_s()[1])
+            with suppress(ProcessLookupError):  # its end is on the way
+                member.heart.beat(now(), member.eye.times_s()[1])
             if member.stopping != beat.stopping:
                 member.stopping = beat.stopping
                 self._changed()
@@ -190,11 +192,12 @@ class Crew:
         except ProcessLookupError:
             return False
         try:
+            waited = eye.times_s()[1]
             pidfd = hold(process)  # so what has been opened was its own
         except ProcessLookupError:
             eye.close()
             return False
-        member = Member(process, pidfd, eye, Heart(now(), eye.times_s()[1]), stopping)
+        member = Member(process, pidfd, eye, Heart(now(), waited), stopping)
         program.members[process.pid] = member
         self._programs_of[process.pid] = program
         self._register(member, lambda: self._member_ended(program, member))

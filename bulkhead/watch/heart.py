@@ -3,13 +3,14 @@
 A process beats from its event loop, so a beat says that the loop turns. Silence alone proves
 nothing: a loop also turns late when other processes have the processors, or when this whole
 machine was paused, and to kill an overloaded process makes an overload worse. So only the time
-counts in which the process could have run, or had no wish to.
+counts in which the process could have run, or had no wish to. Time spent waiting for a disk does
+not count either: the process that would come after it would wait for the same disk.
 """
 
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from bulkhead.watch.kernel import RUNNABLE, STOPPED, TRACED, Look
+from bulkhead.watch.kernel import DISK, ENDED, RUNNABLE, STOPPED, TRACED, Look
 
 # Nobody stops a healthy server, so a stopped one needs less patience. Long enough for whoever stops
 # and continues it within one breath.
@@ -27,6 +28,7 @@ class Heart:
     forgiven: float = 0.0  # how long the watchdog itself was late since then
     stopped: float | None = None  # since when it is seen stopped
     ran: float = -1.0  # how long it had run in its life, when it was last looked at
+    looked: float = 0.0  # when that was; what is before its last beat does not matter
 
     def beat(self, now: float, waited: float) -> None:
         """A beat was heard."""
@@ -45,7 +47,11 @@ class Heart:
         # It wants to run and has not since the last look: how long it has waited so far is in no
         # counter yet. It is judged when it has run.
         queued = seen.state == RUNNABLE and seen.ran == self.ran
-        self.ran = seen.ran
+        since, self.ran, self.looked = max(self.looked, self.heard), seen.ran, now
+        if seen.state in ENDED:
+            return ""
+        if seen.state == DISK:
+            self.forgiven += now - since
         if seen.state == STOPPED:
             return self._why_stopped(now, hang_s)
         self.stopped = None

@@ -10,7 +10,9 @@ from bulkhead.control.process import Process, alive
 STOPPED = "T"
 TRACED = "t"  # a debugger holds it
 RUNNABLE = "R"
+DISK = "D"  # waits for a disk, and cannot be interrupted: not by SIGKILL either
 GONE = ""
+ENDED = (GONE, "Z", "X")  # there is no such process any more, or nobody has noticed its end yet
 
 LONGEST = 4096
 
@@ -50,16 +52,21 @@ class Eye:
             return GONE
 
     def times_s(self) -> tuple[float, float]:
-        """How long it has run so far, and how long it has waited for a processor."""
-        try:
-            ran, waited, _ = os.pread(self._schedstat, LONGEST, 0).split()
-        except ProcessLookupError:
-            return 0.0, 0.0
+        """How long it has run so far, and how long it has waited for a processor.
+
+        Raises:
+            ProcessLookupError: it has ended.
+        """
+        ran, waited, _ = os.pread(self._schedstat, LONGEST, 0).split()
         return int(ran) / 1e9, int(waited) / 1e9
 
     def look(self) -> Look:
         """All of it."""
-        return Look(self.state(), *self.times_s())
+        try:
+            ran, waited = self.times_s()
+        except ProcessLookupError:
+            return Look(GONE, 0.0, 0.0)
+        return Look(self.state(), ran, waited)
 
     def close(self) -> None:
         """Look no more."""

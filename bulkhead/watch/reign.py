@@ -84,8 +84,9 @@ class Reign:
         """
         self.due = now() + START_S
         self._home.supervisor_socket.unlink(missing_ok=True)
+        out = self._home.log / "supervisord.out"
         done = subprocess.run(
-            ["/bin/sh", "-c", START, "sh", self._home.log / "supervisord.out", *conf.supervisord],
+            ["/bin/sh", "-c", START, "sh", out, *_like_others(), *conf.supervisord],
             cwd=conf.root,
             # As short and known as the one that `up` gives it.
             env={
@@ -120,6 +121,11 @@ class Reign:
         except (OSError, ValueError, KeyError):
             return None
         return found if alive(found) else None
+
+
+def _like_others() -> list[str]:
+    """What gives up the watchdog's priority: supervisord would pass it on to all that it starts."""
+    return ["nice", "-n", str(-os.getpriority(os.PRIO_PROCESS, 0))]
 
 
 def listener(path: Path) -> int:

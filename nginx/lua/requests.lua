@@ -23,7 +23,8 @@ local settings = require "settings"
 
 -- nginx follows ten jumps: one on the way in, two more in a worker that is closing, one for each
 -- pass that failed, and two on the way out.
-local PASSES = 5
+local PASSES, PASSES_CLOSING = 7, 5
+local TRIES_IN_ALL = 3      -- times `tries`, which is for the first pass
 local PAUSE_MS = 100        -- before the first repetition at an instance that failed; then doubled
 local LOOK_S = 0.005
 local CUT = 502             -- nginx's name for a try that was refused, reset or closed
@@ -130,10 +131,21 @@ local function note(request, peer)
     request.peers[request.tried], request.boots[request.tried] = peer, peer.boot
 end
 
--- Whether nginx may move on if this try fails, without coming back here for a wait.
+local function tries_left(request)
+    return settings.tries * TRIES_IN_ALL - request.tried
+end
+
+-- Whether nginx may move on if this try fails, without coming back here for a wait. In a further
+-- pass its location says what a failure is for both classes, so class once stays with one try.
 local function may_move_on(service, request)
-    return request.pass == 1 and request.tried < settings.tries and budget.has(service)
-        and policies.has_another(service, request, clock())
+    if request.pass == 1 then
+        if request.tried >= settings.tries then
+            return false
+        end
+    elseif request.class == "once" or tries_left(request) == 0 then
+        return false
+    end
+    return budget.has(service) and policies.has_another(service, request, clock())
 end
 
 function M.attempt()
@@ -203,7 +215,8 @@ function M.again()
     failed(request)
     request.pass = request.pass + 1
     if request.class == "once" and was_sent()
-        or request.pass > PASSES
+        or request.pass > (request.closing and PASSES_CLOSING or PASSES)
+        or tries_left(request) <= 0
         or clock() - request.started >= settings.tries_ms + settings.hold_ms
     then
         return over()

@@ -3,13 +3,19 @@
 Exit codes: 0 after SIGTERM or SIGINT, 1 when it cannot start, 2 when a setting is unusable.
 """
 
-import asyncio
-import logging
 import os
-import sys
 
-from services.api.server import StartError, serve
-from services.api.settings import SettingsError, read_settings
+from services.boots import Turn
+
+# Before the imports that take the time.
+turn = Turn(os.environ)
+
+import asyncio  # noqa: E402
+import logging  # noqa: E402
+import sys  # noqa: E402
+
+from services.api.server import StartError, serve  # noqa: E402
+from services.api.settings import SettingsError, read_settings  # noqa: E402
 
 
 def main() -> int:
@@ -17,7 +23,7 @@ def main() -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("bulkhead").setLevel(logging.INFO)
     try:
-        asyncio.run(serve(read_settings(os.environ)))
+        asyncio.run(serve(read_settings(os.environ), turn.end))
     except SettingsError as error:
         for problem in error.problems:
             print(f"services.api: {problem}", file=sys.stderr)

@@ -6,7 +6,8 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from tornado.httpserver import HTTPServer
@@ -35,6 +36,10 @@ MAX_BUFFER_BYTES = 1024 * 1024
 LINGER_S = 1.0
 ACCEPT_TURNS = 64
 POLL_S = 0.01
+# After its first beat a process is sent requests within this time, if any wait.
+SETTLE_S = 0.04
+# So long it may keep others from booting when it has work.
+CALM_S = 0.5
 
 
 class StartError(Exception):
@@ -57,8 +62,8 @@ class Server(HTTPServer):
         self.open_connections -= 1
 
 
-async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then drain and return.
+async def serve(settings: Settings, booted: Callable[[], None] = lambda: None) -> None:
+    """Serve until SIGTERM or SIGINT, then drain and return. `booted` is called when it serves.
 
     Raises:
         StartError: a file cannot be opened or the address cannot be bound.
@@ -69,10 +74,10 @@ async def serve(settings: Settings) -> None:
     # The port opens last: whoever can connect meets a process that can do its work.
     service = _open(settings)
     with _admin_socket(service):
-        await _serve_public(service, stop)
+        await _serve_public(service, stop, booted)
 
 
-async def _serve_public(service: Service, stop: asyncio.Event) -> None:
+async def _serve_public(service: Service, stop: asyncio.Event, booted: Callable[[], None]) -> None:
     settings = service.settings
     sockets = _bind(settings)
     server = Server(
@@ -86,11 +91,26 @@ async def _serve_public(service: Service, stop: asyncio.Event) -> None:
     )
     server.add_sockets(sockets)
     service.notifier.ready(asyncio.get_running_loop().call_later)
+    calm = asyncio.create_task(_when_calm(service, booted))
     service.metrics.watch_loop()
     identity = service.identity
     log.info("%s %s listens at %s", identity.instance, identity.boot, settings.address)
     await stop.wait()
+    calm.cancel()
     await drain(server, sockets, service)
+
+
+async def _when_calm(service: Service, booted: Callable[[], None]) -> None:
+    """Call `booted` when what waited for an instance has been served, or after a while.
+
+    Requests that waited come all at once, and would have to share the processors with the next
+    boot, which nobody waits for any more.
+    """
+    deadline = time.monotonic() + CALM_S
+    await asyncio.sleep(SETTLE_S)
+    while service.in_flight and time.monotonic() < deadline:
+        await asyncio.sleep(POLL_S)
+    booted()
 
 
 async def drain(server: Server, sockets: list[socket.socket], service: Service) -> None:

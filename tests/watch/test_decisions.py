@@ -4,7 +4,7 @@ import pytest
 
 from bulkhead.watch.crashes import LONGEST_S, failures_after, pause_s
 from bulkhead.watch.heart import STOPPED_S, Heart, Stops
-from bulkhead.watch.kernel import Look
+from bulkhead.watch.kernel import GONE, Look
 
 HANG_S = 0.5
 
@@ -79,6 +79,22 @@ def test_who_is_held_by_a_debugger_lives_and_begins_anew() -> None:
     assert heart.why_hung(60.0, Look("t", 1.0, 0.0), HANG_S) == ""
     assert heart.why_hung(60.4, sleeping(), HANG_S) == ""
     assert heart.why_hung(60.6, sleeping(), HANG_S) == "no turn for 0.60 s"
+
+
+def test_time_in_which_it_waited_for_a_disk_does_not_count() -> None:
+    """To kill it would not help: it could not even die before the disk has answered."""
+    heart = Heart(heard=10.0, waited=0.0)
+    for tenth in range(1, 30):
+        assert heart.why_hung(10.0 + tenth / 10, Look("D", 1.0, 0.0), HANG_S) == ""
+    assert heart.why_hung(13.3, sleeping(), HANG_S) == ""
+    assert heart.why_hung(13.5, sleeping(), HANG_S) == "no turn for 0.60 s"
+
+
+@pytest.mark.parametrize("state", [GONE, "Z", "X"])
+def test_who_has_ended_does_not_hang(state: str) -> None:
+    """Its counters are gone: what it had waited in its life would count as silence."""
+    heart = Heart(heard=10.0, waited=7.0)
+    assert heart.why_hung(10.1, Look(state, 0.0, 0.0), HANG_S) == ""
 
 
 def test_a_process_that_does_not_beat_hangs_only_when_it_is_stopped() -> None:

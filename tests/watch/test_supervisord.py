@@ -1,6 +1,7 @@
 """supervisord itself is killed or stopped."""
 
 import json
+import os
 from pathlib import Path
 from signal import SIGKILL, SIGSTOP, Signals
 
@@ -26,6 +27,7 @@ def test_another_one_takes_its_place_and_nothing_that_serves_notices(
         serving = {name: stack.up(name) for name in ("watch", "api-1", "web-1")}
         old = process.find(reigning(stack))
         assert old
+        nice = os.getpriority(os.PRIO_PROCESS, old.pid)
         process.send(old, how)
         wait_until("another one listens", lambda: reigning(stack) not in (0, old.pid))
         new = process.find(reigning(stack))
@@ -37,6 +39,7 @@ def test_another_one_takes_its_place_and_nothing_that_serves_notices(
         assert found
         assert found.session == stack.session
         assert found.parent != serving["watch"].pid
+        assert os.getpriority(os.PRIO_PROCESS, new.pid) == nice
         rpc = Supervisord(stack.home.supervisor_socket)
         wait_until(
             "all run", lambda: {one.state for one in rpc.programs()} <= {"RUNNING", "STARTING"}
