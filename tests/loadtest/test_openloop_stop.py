@@ -111,7 +111,7 @@ def test_an_impatient_stop_leaves_a_row_for_each_request_that_it_cuts_off(tmp_pa
     with loading(tmp_path, ("/silent",), "-t", "3s", "-s", "0") as load:
         rows = load.ends()
     assert {row.error for row in rows if row.sent} == {"stopped"}
-    # Locust's clock runs from its own start: what became due in the last moment is not sent any more.
+    # Locust's clock runs from its start: what became due in the last moment is not sent any more.
     assert {row.error for row in rows if not row.sent} <= {"unsent"}
 
 
