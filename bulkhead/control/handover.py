@@ -11,9 +11,9 @@ from http.client import HTTPException
 
 from bulkhead.clock import pause, wait_until
 from bulkhead.control import nginx, process, record
+from bulkhead.control.logs import tail
 from bulkhead.control.process import Process
 from bulkhead.control.record import Record
-from bulkhead.control.start import tail
 from bulkhead.control.unix import UnixConnection
 from bulkhead.errors import StartError, StateError
 from bulkhead.render.nginx import generation_of

@@ -15,8 +15,10 @@ from bulkhead.errors import ConfigError, MissingError, StartError, StateError
 from bulkhead.render.files import File, write_all
 from bulkhead.render.nginx import LUA_MODULES, MODULES, generation_of
 from bulkhead.render.paths import Home
+from bulkhead.render.templates import nginx_quoted
 
 RELOAD_S = 10
+LISTEN = re.compile(r'^(\s*listen) (?!"?unix:)\S+', re.MULTILINE)
 # Debian's nginx is in /usr/sbin, which is not on an ordinary user's PATH.
 SEARCH = "/usr/sbin:/usr/local/sbin:/usr/local/bin:/usr/bin"
 
@@ -81,14 +83,25 @@ def test_draft(nginx: Path, home: Home, text: str) -> Path:
     Raises:
         ConfigError: with nginx's own words; nothing is left of the draft.
     """
-    draft = home.etc / "nginx.conf.new"
-    write_all([File(draft, text)])
+    draft, trial = home.etc / "nginx.conf.new", home.etc / "nginx.conf.test"
+    write_all([File(draft, text), File(trial, unheard(text, home))])
     try:
-        test_configuration(nginx, home.path, draft)
+        test_configuration(nginx, home.path, trial)
     except ConfigError:
         draft.unlink()
         raise
+    finally:
+        trial.unlink()
     return draft
+
+
+def unheard(text: str, home: Home) -> str:
+    """A configuration with no port. `nginx -t` listens for a moment, and then drops who connected.
+
+    With it a request that came while a stack started was reset, and not refused.
+    """
+    place = nginx_quoted(f"unix:{home.run}/test.sock")
+    return LISTEN.sub(lambda found: f"{found[1]} {place}", text)
 
 
 def take_over(running: Record, home: Home, text: str) -> None:

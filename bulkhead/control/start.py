@@ -11,8 +11,7 @@ from typing import BinaryIO
 from bulkhead.clock import now, pause, wait_until
 from bulkhead.control import process, readiness, record
 from bulkhead.control.interrupts import held
-from bulkhead.control.logs import restarts
-from bulkhead.control.logs import tail as tail
+from bulkhead.control.logs import restarts, tail
 from bulkhead.control.record import Record
 from bulkhead.control.stop import end_all
 from bulkhead.control.supervisord import FAILING, Supervisord

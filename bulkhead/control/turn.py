@@ -10,10 +10,10 @@ from http.client import HTTPConnection, HTTPException
 
 from bulkhead.clock import now, pause
 from bulkhead.control import record
+from bulkhead.control.logs import tail
 from bulkhead.control.process import stat
 from bulkhead.control.programs import EVERY_S, Programs
 from bulkhead.control.rotation import Rotation
-from bulkhead.control.start import tail
 from bulkhead.control.supervisord import FAILING
 from bulkhead.errors import StartError
 from bulkhead.render.paths import Home

@@ -12,7 +12,7 @@ from typing import Self
 import msgspec
 
 from bulkhead.clock import wait_until
-from bulkhead.control.start import tail
+from bulkhead.control.logs import tail
 from bulkhead.drill.locust import EXIT_ROWS, Follower
 from bulkhead.drill.spec import LoadSection
 from bulkhead.errors import EvidenceError, StartError

@@ -48,7 +48,7 @@ class ProxySection(Section):
     listen: Address = "127.0.0.1:8080"
     allow_remote: bool = False
     workers: Annotated[int, Field(ge=1, le=64)] = 2
-    connections: Annotated[int, Field(ge=64, le=100_000)] = 2048
+    connections: Annotated[int, Field(ge=64, le=100_000)] = 4096
     grace_s: Seconds = 10
     max_body_kb: Annotated[int, Field(ge=1, le=1_048_576)] = 1024
     max_header_kb: Annotated[int, Field(ge=1, le=64)] = 8
@@ -59,7 +59,7 @@ class ProxySection(Section):
     connect_s: Seconds = 1
     balancer: Literal["watched", "nginx"] = "watched"
     hold_s: Annotated[float, Field(ge=0, le=60)] = 5
-    hold_max: Annotated[int, Field(ge=0, le=100_000)] = 1000
+    hold_max: Annotated[int, Field(ge=0, le=100_000)] = 2000
     queue_s: Annotated[float, Field(ge=0, le=60)] = 2
     retry_share: Annotated[float, Field(ge=0, le=1)] = 0.2
     retry_burst: Annotated[int, Field(ge=0, le=10_000)] = 100

@@ -94,7 +94,7 @@ def test_the_keys_that_differ_are_named_and_not_their_values() -> None:
         ("stack.name=other", "stack.name cannot change from bulkhead to other"),
         ("proxy.listen=127.0.0.1:9090", "proxy.listen cannot change"),
         ("proxy.balancer=nginx", "proxy.balancer cannot change"),
-        ("proxy.connections=4096", "proxy.connections cannot change from 2048 to 4096"),
+        ("proxy.connections=2048", "proxy.connections cannot change from 4096 to 2048"),
         ("services.api.port=9101", "api-1 cannot move from 127.0.0.1:8101 to 127.0.0.1:9101"),
     ],
 )

@@ -1,0 +1,145 @@
+"""The watched balancer: what is tried again, where, how often, and what that costs a budget."""
+
+import re
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from bulkhead import clock
+from tests.support.crowd import crowd, statuses
+from tests.support.waiting import wait_until
+from tests.support.watched import Execution, watched
+
+pytestmark = pytest.mark.live
+
+ONE_WORKER = "proxy.workers=1"
+ROUND_ROBIN = "services.api.policy=round_robin"
+KEYED = {"Idempotency-Key": "k-1"}
+
+
+def test_a_keyed_post_is_repeated_with_its_method_and_body(tmp_path: Path) -> None:
+    """The only instance dies while it has it; its next life gets all of it again."""
+    with watched(tmp_path / "home", count=1) as proxy:
+        proxy.serve()
+        proxy.tell_all("up")
+        pool = ThreadPoolExecutor(1)
+        body = b"b" * 200_000  # more than fits in memory: nginx sends it from a file, twice
+        target = "/api/x?die=api-1"
+        answer = pool.submit(proxy.ask, target, method="POST", body=body, headers=KEYED)
+        proxy.buried("api-1")
+        proxy.tell_all("down")
+        proxy.serve()
+        proxy.tell_all("up")
+        with pool:
+            assert answer.result().status == 200
+        assert proxy.executions() == [Execution("api-1", 1, "POST", "/api/x", 200_000)] * 2
+        (row,) = proxy.rows(1)
+        # Until it is told that nobody is up, nginx may try the dead one again after 0.1 s.
+        assert re.fullmatch("502( : 502)* : 200", row.statuses)
+        assert (row.held > 0, row.gave_up) == (True, "")
+
+
+def test_what_may_have_been_read_of_class_once_is_not_sent_again(tmp_path: Path) -> None:
+    with watched(tmp_path / "home", ONE_WORKER, ROUND_ROBIN) as proxy:
+        proxy.serve()
+        proxy.tell_all("up")
+        answer = proxy.ask("/api/x?die=api-1", method="POST", body=b"b")
+        assert (answer.status, answer.instance) == (502, "proxy")
+        assert answer.json()["error_code"] == "no_live_instance"
+        assert len(proxy.executions()) == 1
+        (row,) = proxy.rows(1)
+        assert (row.request_class, row.statuses) == ("once", "502")
+
+
+def test_what_was_never_sent_of_class_once_waits(tmp_path: Path) -> None:
+    """Every connect is refused before the watchdog has told nginx: nothing was sent to anybody."""
+    with watched(tmp_path / "home") as proxy:
+        proxy.tell_all("up")
+        pool = ThreadPoolExecutor(1)
+        answer = pool.submit(proxy.ask, "/api/x", method="POST", body=b"b")
+        wait_until("it was refused", lambda: "refused" in proxy.home.nginx_log.read_text())
+        proxy.tell_all("down")
+        proxy.serve()
+        proxy.tell_all("up")
+        with pool:
+            assert answer.result().status == 200
+        (row,) = proxy.rows(1)
+        assert row.statuses.startswith("502, 502, 502 : ")
+        assert len(proxy.executions()) == 1
+
+
+def test_a_request_that_kills_everyone_ends(tmp_path: Path) -> None:
+    """With a clean 502, no more than `tries` instances at once, and three times as many in all."""
+    with watched(tmp_path / "home", "proxy.tries=2") as proxy:
+        proxy.serve()
+        proxy.tell_all("up")
+        answer = proxy.ask("/api/x?poison=1", timeout_s=30)
+        assert (answer.status, answer.instance) == (502, "proxy")
+        assert len(proxy.executions()) == 3, "each once: nobody starts them again here"
+        (row,) = proxy.rows(1)
+        assert row.statuses.split(" : ")[0] == "502, 502"
+        assert row.statuses.count("502") == 6
+        assert row.gave_up == ""
+
+
+def test_retries_end_with_their_budget(tmp_path: Path) -> None:
+    """All instances answer 503. Three retries are there at first, every fourth request adds one."""
+    settings = (ONE_WORKER, "proxy.retry_burst=3", "proxy.retry_share=0.25", "proxy.tries=2")
+    with watched(tmp_path / "home", *settings) as proxy:
+        proxy.serve()
+        proxy.tell_all("up")
+        answers = [proxy.ask("/api/?status=503") for _ in range(40)]
+        assert all(answer.instance.startswith("api-") for answer in answers), "their own answers"
+        retried = [row.statuses == "503, 503" for row in proxy.rows(40)]
+        assert retried == [n in (0, 1, 2) or (n > 2 and n % 4 == 0) for n in range(40)]
+
+
+def test_what_took_an_instances_time_needs_a_budget(tmp_path: Path) -> None:
+    settings = (ONE_WORKER, ROUND_ROBIN, "proxy.retry_burst=0", "services.api.timeout_s=0.3")
+    with watched(tmp_path / "home", *settings) as proxy:
+        proxy.serve()
+        proxy.tell_all("up")
+        answer = proxy.ask("/api/?wait=5")
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+        assert answer.json()["error_code"] == "retry_budget"
+        (row,) = proxy.rows(1)
+        assert (row.gave_up, row.statuses) == ("retry_budget", "504")
+
+
+def test_a_death_needs_no_budget(tmp_path: Path) -> None:
+    settings = (ONE_WORKER, ROUND_ROBIN, "proxy.retry_burst=0")
+    with watched(tmp_path / "home", *settings) as proxy:
+        proxy.serve()
+        proxy.tell_all("up")
+        assert proxy.ask("/api/?die=api-1").status == 200
+        (row,) = proxy.rows(1)
+        assert (row.gave_up, row.statuses) == ("", "502 : 200")
+
+
+def test_who_failed_a_moment_ago_is_the_last_choice(tmp_path: Path) -> None:
+    """A dead instance that nginx calls up costs one refused connect in half a second, not many."""
+    with watched(tmp_path / "home", ONE_WORKER, ROUND_ROBIN) as proxy:
+        proxy.serve("api-2", "api-3")
+        proxy.tell_all("up")
+        assert {proxy.ask().status for _ in range(12)} == {200}
+        assert Counter(row.statuses for row in proxy.rows(12)) == {"502, 200": 1, "200": 11}
+        proxy.serve("api-1")
+        proxy.tell_all("up")  # with another pid: what its last life did is forgotten
+        assert {proxy.ask().instance for _ in range(3)} == set(proxy.names)
+
+
+def test_an_instance_that_has_just_died_draws_nobody(tmp_path: Path) -> None:
+    """It is empty and the other one is full: who comes waits for the full one."""
+    settings = (ONE_WORKER, ROUND_ROBIN, "services.api.max_in_flight=1", "proxy.queue_s=10")
+    with watched(tmp_path / "home", *settings, count=2) as proxy:
+        proxy.serve("api-2")
+        proxy.tell_all("up")
+        begun = clock.now()
+        pool, answers = crowd(8, lambda n: proxy.ask(f"/api/{n}?wait=0.2"))
+        with pool:
+            assert statuses(answers) == {200: 8}
+        windows = 1 + int((clock.now() - begun) / 0.5)
+        refused = sum(row.statuses.count("502") for row in proxy.rows(8))
+        assert 1 <= refused <= windows, "one refused connect in half a second"

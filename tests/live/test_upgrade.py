@@ -1,0 +1,110 @@
+"""Another nginx, or its files opened anew, under load; and what all operations have in common."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulkhead.control import process, record
+from bulkhead.control.lock import lock
+from bulkhead.control.nginx import find_nginx
+from tests.live.operating import VERBS, assert_unharmed, changed, pids
+from tests.support.stack import ECHO, Stack, new_stack
+from tests.support.trickle import trickle
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.live
+
+
+def test_another_nginx_takes_over_from_the_one_that_runs(stack: Stack, tmp_path: Path) -> None:
+    """Another program at another path, and then other times for supervisord to keep to."""
+    program = shutil.copy(find_nginx("nginx", ""), tmp_path / "nginx")
+    before = pids(stack)
+    with trickle(stack.url) as load:
+        said = stack.bulkhead("reload", "--set", f"proxy.program={program}").stdout
+        other = pids(stack)
+        runs = Path(f"/proc/{other['nginx']}/exe").readlink()
+        stack.bulkhead("reload", "--set", "proxy.grace_s=11")
+        third = pids(stack)
+        stack.bulkhead("reload")
+    assert_unharmed(stack, load)
+    assert "nginx: replaced" in said
+    assert runs == Path(program)
+    assert (
+        changed(before, other) == changed(other, third) == changed(third, pids(stack)) == {"nginx"}
+    )
+
+
+def test_a_new_nginx_that_does_not_start_leaves_the_old_workers_serving(
+    stack: Stack, tmp_path: Path
+) -> None:
+    """It likes its configuration, says its version, and dies as soon as it is to serve."""
+    program = tmp_path / "nginx"
+    real = find_nginx("nginx", "")
+    program.write_text(f'#!/bin/sh\ncase "$1" in -t|-v|-V) exec {real} "$@";; esac\nexit 1\n')
+    program.chmod(0o755)
+    before = pids(stack)
+    with trickle(stack.url) as load:
+        done = stack.bulkhead("reload", "--set", f"proxy.program={program}", check=False)
+    assert_unharmed(stack, load)
+    assert done.returncode == 6
+    assert "no new nginx serves within 15 s; 2 of 2 old workers serve on" in done.stderr
+    assert "what had changed is back as it was, and serves" in done.stderr
+    after = pids(stack)
+    assert changed(before, after) == {"nginx"}
+    assert Path(f"/proc/{after['nginx']}/exe").readlink() == real.resolve()
+
+
+def test_an_upgrade_of_nginx_loses_no_request(stack: Stack) -> None:
+    before, workers = pids(stack), stack.status()["nginx"]["workers"]
+    with trickle(stack.url) as load:
+        done = json.loads(stack.bulkhead("upgrade", "nginx", "--json").stdout)
+    assert_unharmed(stack, load)
+    after = pids(stack)
+    assert changed(before, after) == {"nginx"}
+    assert (done["old_pid"], done["new_pid"]) == (before["nginx"], after["nginx"])
+    assert done["old_version"] == done["new_version"] != ""
+    assert [pid for pid in workers if process.find(pid)] == []
+
+
+def test_reopened_rows_hold_every_request(stack: Stack) -> None:
+    """Three rotations under load: the files together tell of every request, once."""
+    with trickle(stack.url) as load:
+        for _ in range(3):
+            wait_for_more(load.sent)
+            stack.bulkhead("reopen", "--keep", "9")
+        wait_for_more(load.sent)
+    wanted = {load.id(one.number) for one in load.sent}
+    assert load.failures == []
+    for rows, each in ((stack.home.proxy_rows, 1), (stack.home.service_rows, 2)):
+        files = [rows, *(rows.with_name(f"{rows.name}.{number}") for number in (1, 2, 3))]
+        assert all(path.stat().st_size for path in files)
+        found = [json.loads(line)["id"] for path in files for line in path.read_text().splitlines()]
+        mine = [id_ for id_ in found if id_ in wanted]
+        assert set(mine) == wanted
+        assert len(mine) == each * len(wanted)
+
+
+def wait_for_more(sent: list[Any]) -> None:
+    before = len(sent)
+    wait_until("fifty more requests", lambda: len(sent) > before + 50)
+
+
+def test_one_command_at_a_time(stack: Stack) -> None:
+    with lock(stack.home):
+        for words in VERBS:
+            done = stack.bulkhead(*words, check=False)
+            assert (done.returncode, done.stdout) == (5, ""), words
+            assert f"another command (pid {os.getpid()}) is changing this stack" in done.stderr
+
+
+def test_every_verb_refuses_a_stack_that_is_down(tmp_path: Path) -> None:
+    with new_stack(tmp_path / "home", ECHO) as stack:
+        for words in VERBS:
+            done = stack.bulkhead(*words, check=False)
+            assert (done.returncode, done.stdout) == (5, ""), words
+            assert "is not up: run `make up`" in done.stderr
+        assert record.read(stack.home) is None
