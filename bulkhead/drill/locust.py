@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 
 from bulkhead.clock import now
-from bulkhead.control.start import Say, tail
+from bulkhead.control.logs import tail
+from bulkhead.control.start import Say
 from bulkhead.errors import EvidenceError, StartError
 from bulkhead.records import ClientRow
 from bulkhead.rundir import RunDir
