@@ -133,7 +133,7 @@ def test_a_killed_nginx_master_is_missed_by_nobody(echo_stack: Stack) -> None:
         wait_until("another master", lambda: record.leader(echo_stack.home, "nginx"))
         wait_until("its workers alone", lambda: not any(map(process.alive, workers)), timeout_s=20)
     assert failed == []
-    assert list(echo_stack.home.strays.iterdir()) == []
+    wait_until("its note is gone, too", lambda: not any(echo_stack.home.strays.iterdir()))
     assert echo_stack.status()["nginx"]["ready"]
 
 

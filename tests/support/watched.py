@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bulkhead.control import peers
+from bulkhead.control import markers, peers
 from bulkhead.control.nginx import find_nginx
 from bulkhead.control.preflight import make_folders
 from bulkhead.control.unix import UnixConnection
@@ -69,6 +69,7 @@ class Watched:
     def start(self) -> None:
         """Render, start nginx, and wait until it answers."""
         self.render()
+        markers.prepare(self.home)
         program = find_nginx("nginx", "")
         self.nginx = subprocess.Popen(
             [program, "-p", self.home.path, "-c", self.home.nginx_conf], stderr=subprocess.DEVNULL
