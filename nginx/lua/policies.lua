@@ -103,6 +103,12 @@ local function owner(service, point)
     end
 end
 
+-- That peer, if it is open; else nil: then nginx hashes once more.
+local function open_owner(service, point, request, now, demand)
+    local peer = owner(service, point)
+    return peer.usable and is_open(peer, request, now, demand) and peer or nil
+end
+
 local function ip_hash(service, request, now, demand)
     local address = ngx.var.binary_remote_addr
     local octets = #address == 4 and 3 or #address      -- of IPv4 three count
@@ -111,8 +117,8 @@ local function ip_hash(service, request, now, demand)
         for i = 1, octets do
             hash = (hash * 113 + byte(address, i)) % 6271
         end
-        local peer = owner(service, hash)
-        if peer.usable and is_open(peer, request, now, demand) then
+        local peer = open_owner(service, hash, request, now, demand)
+        if peer then
             return peer
         end
     end
@@ -123,8 +129,8 @@ local function plain_hash(key, service, request, now, demand)
     local hash = 0
     for rehash = 0, REHASHES - 1 do
         hash = hash + band(rshift(crc32(rehash == 0 and key or rehash .. key), 16), 0x7fff)
-        local peer = owner(service, hash)
-        if peer.usable and is_open(peer, request, now, demand) then
+        local peer = open_owner(service, hash, request, now, demand)
+        if peer then
             return peer
         end
     end

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bulkhead.drill import volumes
-from bulkhead.errors import StateError
+from tests.support.small_volumes import mount_or_skip
 
 
 @pytest.fixture
@@ -21,12 +21,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def mounted(home: Path) -> Path:
-    if os.geteuid() != 0:
-        pytest.skip("mounting needs root")
-    try:
-        volumes.mount(home, {"log": 4, "data": 8})
-    except StateError as refused:
-        pytest.skip(f"this system lets nobody mount: {refused}")
+    mount_or_skip(home, {"log": 4, "data": 8})
     return home
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import psutil
+import pytest
 
 from bulkhead.control import record
 from bulkhead.faults.base import Fault, Injected, Site, make
@@ -78,6 +79,10 @@ def are_stopped(site: Site, name: str) -> list[bool]:
 
 class BrokenError(Exception):
     """Whatever goes wrong while a fault is in force."""
+
+
+# However the life of a fault ends, it is undone.
+ENDS = pytest.mark.parametrize("error", [None, BrokenError, KeyboardInterrupt])
 
 
 @contextmanager

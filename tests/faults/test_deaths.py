@@ -8,6 +8,7 @@ import pytest
 from bulkhead.faults import supervised
 from bulkhead.faults.base import FaultError, Site, known, make
 from tests.faults.looking import (
+    ENDS,
     BrokenError,
     are_stopped,
     ask,
@@ -32,7 +33,6 @@ OWN: dict[tuple[str, type[BaseException] | None], str] = {
     ("term", BrokenError): "web-1",
     ("term", KeyboardInterrupt): "web-2",
 }
-ENDS = pytest.mark.parametrize("error", [None, BrokenError, KeyboardInterrupt])
 
 
 @ENDS

@@ -1,7 +1,6 @@
 """descriptors, nginx_descriptors, rotate and disk_full: files that cannot be opened or written."""
 
 import errno
-import os
 import resource
 import socket
 from collections.abc import Iterator
@@ -11,13 +10,12 @@ import psutil
 import pytest
 
 from bulkhead.drill import volumes
-from bulkhead.errors import StateError
 from bulkhead.faults import limits, proxy
 from bulkhead.faults.base import FaultError, Site, make
 from bulkhead.records import ProxyRow, read_rows
 from tests.faults.conftest import UNWATCHED
 from tests.faults.looking import (
-    BrokenError,
+    ENDS,
     ask,
     ended_by,
     inject,
@@ -26,11 +24,10 @@ from tests.faults.looking import (
     processes,
     site_of,
 )
+from tests.support.small_volumes import mount_or_skip
 from tests.support.stack import Stack, new_stack
 
 pytestmark = pytest.mark.live
-
-ENDS = pytest.mark.parametrize("error", [None, BrokenError, KeyboardInterrupt])
 
 
 def limit(one: psutil.Process) -> tuple[int, int]:
@@ -114,12 +111,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack whose data and logs are small volumes."""
     folder = tmp_path_factory.mktemp("small") / "home"
     with new_stack(folder, UNWATCHED) as stack:
-        if os.geteuid() != 0:
-            pytest.skip("mounting needs root")
-        try:
-            volumes.mount(folder, {"data": 16, "log": 16})
-        except StateError as refused:
-            pytest.skip(f"this system lets nobody mount: {refused}")
+        mount_or_skip(folder, {"data": 16, "log": 16})
         try:
             stack.bulkhead("up")
             yield stack

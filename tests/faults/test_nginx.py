@@ -9,12 +9,10 @@ import pytest
 from bulkhead.faults import proxy
 from bulkhead.faults.base import FaultError, Site, make
 from tests.faults.conftest import UNWATCHED
-from tests.faults.looking import BrokenError, ended_by, have_ended, site_of
+from tests.faults.looking import ENDS, ended_by, have_ended, site_of
 from tests.support.stack import Stack
 
 pytestmark = pytest.mark.live
-
-ENDS = pytest.mark.parametrize("error", [None, BrokenError, KeyboardInterrupt])
 
 
 def workers(site: Site) -> list[int]:

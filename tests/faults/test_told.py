@@ -12,6 +12,7 @@ from bulkhead.faults.base import Fault, FaultError, Site, make
 from bulkhead.records import ServiceRow, read_rows
 from tests.faults.conftest import UNWATCHED
 from tests.faults.looking import (
+    ENDS,
     BrokenError,
     ask,
     ended_by,
@@ -36,7 +37,6 @@ OWN: dict[type[BaseException] | None, tuple[str, ...]] = {
     BrokenError: ("api-3",),
     KeyboardInterrupt: ("api-4", "web-1"),
 }
-ENDS = pytest.mark.parametrize("error", [None, BrokenError, KeyboardInterrupt])
 SLOW_MS, MEMORY_MB = 300, 200
 BY_ITSELF = "; supervisord started them by itself"
 WHEN_TOLD = "; supervisord started them when told to (startProcess)"

@@ -9,12 +9,10 @@ import pytest
 from bulkhead.control import record
 from bulkhead.faults import parts, proxy
 from bulkhead.faults.base import Site, make
-from tests.faults.looking import BrokenError, ended_by, have_ended, site_of
+from tests.faults.looking import ENDS, ended_by, have_ended, site_of
 from tests.support.stack import Stack, running_stack
 
 pytestmark = pytest.mark.live
-
-ENDS = pytest.mark.parametrize("error", [None, BrokenError, KeyboardInterrupt])
 
 
 def serving(site: Site) -> dict[str, list[psutil.Process]]:

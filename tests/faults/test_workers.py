@@ -7,19 +7,11 @@ import psutil
 import pytest
 
 from bulkhead.faults.base import FaultError, Site
-from tests.faults.looking import (
-    BrokenError,
-    ask,
-    ended_by,
-    have_ended,
-    inject,
-    processes,
-)
+from tests.faults.looking import ENDS, ask, ended_by, have_ended, inject, processes
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
 
-ENDS = pytest.mark.parametrize("error", [None, BrokenError, KeyboardInterrupt])
 PAGE = "/about"
 
 
