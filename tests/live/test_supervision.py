@@ -76,10 +76,18 @@ def replaced(stack: Stack, dead: Process) -> Process:
         if status.returncode != 0:
             return False
         programs = json.loads(status.stdout)["processes"][1:]
-        return all(one["adopted"] for one in programs)
+        return all(one["adopted"] and stands_in(stack, one["name"]) for one in programs)
 
     wait_until("everything is adopted", adopted)
     return supervisord(stack)
+
+
+def stands_in(stack: Stack, name: str) -> bool:
+    """Whether the new child of supervisord has looked, and found the leader alive.
+
+    Were the leader killed before that, the child would simply lead: no restart that anybody saw.
+    """
+    return "this is its stand-in" in (stack.home.log / f"{name}.log").read_text()
 
 
 def test_a_killed_supervisord_is_replaced_and_nobody_else_is(echo_stack: Stack) -> None:

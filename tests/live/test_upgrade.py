@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +83,15 @@ def test_reopened_rows_hold_every_request(stack: Stack) -> None:
     for rows, each in ((stack.home.proxy_rows, 1), (stack.home.service_rows, 2)):
         files = [rows, *(rows.with_name(f"{rows.name}.{number}") for number in (1, 2, 3))]
         assert all(path.stat().st_size for path in files)
-        found = [json.loads(line)["id"] for path in files for line in path.read_text().splitlines()]
+        found = wait_until("rows of every request", partial(ids, files, wanted))
         mine = [id_ for id_ in found if id_ in wanted]
-        assert set(mine) == wanted
         assert len(mine) == each * len(wanted)
+
+
+def ids(files: list[Path], wanted: set[str]) -> list[str] | None:
+    """Whom the rows of these files are of; None while somebody wanted has none."""
+    found = [json.loads(line)["id"] for path in files for line in path.read_text().splitlines()]
+    return found if wanted <= set(found) else None
 
 
 def wait_for_more(sent: list[Any]) -> None:
