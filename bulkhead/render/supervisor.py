@@ -25,6 +25,9 @@ STOP_MARGIN_S = 5
 WATCH_GRACE_S = 1
 # With a watchdog, whoever dies before this is left to supervisord's growing pauses: it cannot boot.
 BOOTED_S = 10
+# With one, the workers of a dead gunicorn master serve until another serves; for so long at most,
+# should none come. Longer than the pauses of a master that cannot boot at its first tries.
+STRAY_S = 60
 
 COMMON = "\n".join(
     (
@@ -115,7 +118,7 @@ def _program(topology: Topology, home: Home, one: Instance, interpreter: Path) -
         variables["BULKHEAD_ADMIN_DIR"] = str(home.admin)
     watch = topology.file.stack.watch
     if watch:
-        variables["NOTIFY_SOCKET"] = str(home.notify_socket)
+        variables |= {"NOTIFY_SOCKET": str(home.notify_socket), "BULKHEAD_STRAY_S": str(STRAY_S)}
     if watch and service.hang_s:
         variables["WATCHDOG_USEC"] = str(round(service.hang_s * 1_000_000))
     command = _command(service, one.service, topology.root, interpreter)

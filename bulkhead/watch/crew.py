@@ -114,8 +114,9 @@ class Crew:
         if program.leader is not held:
             return
         turn(self._home.supervisor_socket)  # first of all: what has served comes back by this alone
-        for member in list(program.members.values()):
-            self._leave(program, member)
+        if program.spec.kind != GUNICORN:  # its workers may serve on, and say when they do not
+            for member in list(program.members.values()):
+                self._leave(program, member)
         self._release(held)
         self._journal.row("exit", program.name, str(held.process.pid))
         program.end(now())

@@ -95,15 +95,16 @@ class Program:
         return stopped or bool(self.stops.since)
 
     def serves(self) -> bool:
-        """Whether it does its work, as far as can be told."""
-        if self.spec.kind == NGINX:
-            return self.leader is not None and self.was_ready
-        if self.spec.kind == WATCH:
+        """Whether it does its work under the leader of now, as far as can be told."""
+        if self.leader is None or self.spec.kind == WATCH:
             return self.leader is not None
-        return bool(self.serving)
+        return self.was_ready and (self.spec.kind == NGINX or bool(self.serving))
 
     def peer(self) -> str:
-        """Its state in the words of nginx's table: up, down or out."""
+        """Its state in the words of nginx's table: up, down or out.
+
+        Up also while only the workers of a dead master serve.
+        """
         if self.out:
             return "out"
         if self.serving:
@@ -116,11 +117,11 @@ class Program:
         """Its state in the words of `bulkhead status`."""
         if self.hung:
             return "hung"
-        if self.crashing and not self.serves():
+        if self.crashing:
             return "crashing"
         if self.leader is None:
             return "out" if self.out else "down"
-        if self.out or (self.members and not self.serves()):
+        if self.out or (self.members and not self.serving):
             return "out"
         return "up" if self.serves() else "starting"
 

@@ -21,7 +21,10 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of one instance. `rows`, `secret_file`, `admin_dir`: empty means not set."""
+    """The settings of one instance. `rows`, `secret_file`, `admin_dir`: empty means not set.
+
+    `stray_s`: how long the workers of a dead master serve on, if nobody lets them go before.
+    """
 
     address: str = "127.0.0.1:8201"
     proxy_url: str = "http://127.0.0.1:8080"
@@ -30,6 +33,7 @@ class Settings:
     admin_dir: str = ""
     workers: int = 2
     grace_s: float = 10.0
+    stray_s: float = 0.0
     max_body_kb: int = 1024
     api_timeout_s: float = 10.0
 
@@ -69,6 +73,7 @@ class Settings:
             admin_dir=text("BULKHEAD_ADMIN_DIR", cls.admin_dir),
             workers=number("BULKHEAD_WORKERS", int, cls.workers, 1, 64),
             grace_s=number("BULKHEAD_GRACE_S", float, cls.grace_s, 0.1, 3600.0),
+            stray_s=number("BULKHEAD_STRAY_S", float, cls.stray_s, 0.0, 3600.0),
             max_body_kb=number("BULKHEAD_MAX_BODY_KB", int, cls.max_body_kb, 1, 1_048_576),
             api_timeout_s=number("BULKHEAD_API_TIMEOUT_S", float, cls.api_timeout_s, 0.1, 600.0),
         )

@@ -3,8 +3,9 @@
 gunicorn's gevent worker notices SIGTERM up to a second late, then closes the listener over the
 connections that wait in the kernel's queue (they are reset), and then waits out the whole grace
 time if the proxy keeps a single idle connection. When its master dies it exits within a second and
-drops what is in flight. Here one rule holds for SIGTERM and for a dead master: stop accepting at
-once, take over what the kernel has accepted, answer all that has begun, close what is idle, leave.
+drops what is in flight. Here one rule holds for every end: stop accepting, take over what the
+kernel has accepted, answer all that has begun, close what is idle, leave. SIGTERM begins it at
+once; a dead master too, unless somebody is there to let the worker go when a new one serves.
 """
 
 import os
@@ -47,8 +48,9 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         settings = Settings.from_environment()
-        self._grace_s = settings.grace_s
+        self._grace_s, self._stray_s = settings.grace_s, settings.stray_s
         self._admin_dir = settings.admin_dir
+        self._orphaned = False
         self._idle: dict[Connection, gevent.Timeout] = {}
 
     def patch(self) -> None:
@@ -103,7 +105,7 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
             self.notify()
             # Before the watch began, the master may have died and its pid passed to a stranger.
             if os.getppid() != self.ppid:
-                self.stop()
+                self.orphaned()
             self._stop.wait(timeout=1.0)
         self.drain(servers, pool)
 
@@ -118,20 +120,36 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         return server
 
     def watch_master(self) -> None:
-        """Drain as soon as the master is gone: its successor needs the port, at once."""
+        """See at once when the master is gone."""
         try:
             master = os.pidfd_open(self.ppid)
         except ProcessLookupError:
-            self.stop()
+            self.orphaned()
             return
         watcher = gevent.get_hub().loop.io(master, READABLE)
 
         def master_died() -> None:
             watcher.stop()
-            self.log.error("Master %s is gone, draining worker %s", self.ppid, self.pid)
-            self.stop()
+            self.orphaned()
 
         watcher.start(master_died)
+
+    def orphaned(self) -> None:
+        """The master is gone: drain, for its successor needs the port, or serve until that serves.
+
+        A successor that inherits the port needs no haste. Who sees it serve sends SIGTERM; should
+        nobody, the worker does not stay for longer than it was told.
+        """
+        if self._orphaned:
+            return
+        self._orphaned = True
+        self.log.error(
+            "Master %s is gone, worker %s serves for %g s more", self.ppid, self.pid, self._stray_s
+        )
+        if self._stray_s:
+            gevent.spawn_later(self._stray_s, self.stop)
+        else:
+            self.stop()
 
     def notify(self) -> None:
         """Tell the master that this worker's event loop turns."""

@@ -11,8 +11,10 @@ import pytest
 
 from bulkhead.control import process, record
 from bulkhead.control.process import Process
+from bulkhead.records import ProxyRow, read_rows
 from tests.live.test_lifecycle import assert_nothing_left, members
 from tests.support.stack import ECHO, Stack, running_stack
+from tests.support.trickle import trickle
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
@@ -143,6 +145,28 @@ def test_a_killed_nginx_master_is_missed_by_nobody(echo_stack: Stack) -> None:
     assert failed == []
     wait_until("its note is gone, too", lambda: not any(echo_stack.home.strays.iterdir()))
     assert echo_stack.status()["nginx"]["ready"]
+
+
+def test_a_killed_gunicorn_master_is_missed_by_nobody(tmp_path: Path) -> None:
+    """Not even by who asks this instance alone: its workers serve until the next master's do."""
+    settings = ("services.api.instances=1", "services.web.instances=1", "services.web.workers=2")
+    with running_stack(tmp_path / "home", settings) as stack:
+        old = leader(stack, "web-1")
+        workers = process.children(old.pid)
+        with trickle(stack.url) as load:
+            kill(old)
+            wait_until("its workers are gone", lambda: not any(map(process.alive, workers)), 20)
+        assert load.failures == []
+        wait_until("their note is gone, too", lambda: not any(stack.home.strays.iterdir()))
+        assert stack.status()["web-1"]["ready"]
+        peers = {one.instance for one in load.sent if one.name == "page"}
+        assert peers == {"web-1"}
+        assert [one for one in held(stack) if one] == []
+
+
+def held(stack: Stack) -> list[float]:
+    """How long nginx held each request because nobody could take it."""
+    return [one.held for one in read_rows(stack.home.proxy_rows, ProxyRow)]
 
 
 def every(stack: Stack) -> list[Process]:

@@ -126,7 +126,9 @@ class Little:
         if watched:
             text += program("watch", f"{sys.executable} -m bulkhead.watch {self.home.path}", 1)
         for one in self.services:
-            variables = {"NOTIFY_SOCKET": str(self.home.notify_socket), **one.environment}
+            variables = dict(one.environment)
+            if one.kind != "nginx":  # which does not beat
+                variables["NOTIFY_SOCKET"] = str(self.home.notify_socket)
             if one.hang_s:
                 variables["WATCHDOG_USEC"] = str(round(one.hang_s * 1e6))
             command = f"{sys.executable} -m tests.watch.beater {one.workers}"

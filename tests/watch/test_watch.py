@@ -234,6 +234,21 @@ def test_nginx_is_told_at_once_and_all_the_time(tmp_path: Path) -> None:
         assert nginx.connections == 1
 
 
+def test_the_workers_of_a_dead_master_are_up_until_another_serves(tmp_path: Path) -> None:
+    with little(tmp_path, Service("web-1", workers=2), peers=True) as stack:
+        nginx = stack.nginx()
+        wait_until("it is told", lambda: nginx.states() == {"web-1": "up"})
+        old = stack.up("web-1")
+        strays = process.children(old.pid)
+        kill(old)
+        stack.up("web-1", than=old)
+        wait_until("they are let go", lambda: not any(map(process.alive, strays)))
+        served, retired = stack.row("ready", "web-1", 3), stack.row("stray", "web-1")
+        assert served.t <= retired.t
+        assert {table["web-1"][0] for _, table in nginx.tables} == {"up"}
+        wait_until("all is well", lambda: len(stack.state("web-1")["ready_pids"]) == 2)
+
+
 def test_an_nginx_that_starts_anew_is_told_anew(tmp_path: Path) -> None:
     with little(tmp_path, Service("api-1"), peers=True) as stack:
         for _ in range(2):

@@ -192,6 +192,29 @@ def test_workers_whose_master_was_killed_free_the_port_and_finish(
     wait_until("the orphans are gone", lambda: not any(alive(pid) for pid in orphans), 2.0)
 
 
+def test_workers_that_are_to_serve_on_without_their_master_do_until_told_to_end(
+    start_web: StartWeb,
+) -> None:
+    web = start_web(BULKHEAD_STRAY_S="60")
+    strays = web.workers()
+    web.send(signal.SIGKILL)
+    web.wait()
+    for _ in range(30):
+        assert program(web.port).get("/whoami").json()["pid"] in strays
+    for pid in strays:
+        os.kill(pid, signal.SIGTERM)
+    wait_until("they have ended", lambda: not any(alive(pid) for pid in strays), 5.0)
+
+
+def test_workers_that_nobody_lets_go_do_not_serve_for_ever(start_web: StartWeb) -> None:
+    web = start_web(BULKHEAD_STRAY_S="0.5")
+    strays = web.workers()
+    web.send(signal.SIGKILL)
+    web.wait()
+    wait_until("they have ended", lambda: not any(alive(pid) for pid in strays), 5.0)
+    assert "serves for 0.5 s more" in web.log.read_text()
+
+
 def successor_serves(web: WebInstance) -> None:
     """Start a new master on the same port, as a supervisor would, while the orphans still work."""
     web.log.unlink()
