@@ -5,9 +5,9 @@
     python -m bench kill-storm --only Caddy --only bulkhead
     python -m bench --rounds 5 --set proxy.balancer=nginx cost
 
-Parts: commands, recovery, kill-storm, all-down, hang, cost, scale, idle, accounting (--full: with
-5,000,000 requests as well); `failover` is the three that compare with the peers. What each of them
-measures, and how to read it: docs/bench.md.
+Parts: commands, recovery, kill-storm, all-down, hang, roll, cost, scale, idle, accounting (--full:
+with 5,000,000 requests as well); `failover` is the three that compare with the peers. What each of
+them measures, and how to read it: docs/bench.md.
 
 Absolute times drift from machine to machine and from hour to hour; the ratios are what counts.
 Every stack that is measured is its own, on free ports, and is gone afterwards. The figures go to
@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from bench import accounting, commands, cost, failover, idle, recovery, scale
+from bench import accounting, commands, cost, failover, idle, recovery, rolling, scale
 from bench.machine import described
 from bench.scenarios import SCENARIOS
 from bench.tables import Store, Table
@@ -47,6 +47,7 @@ PARTS: dict[str, Part] = {
     "commands": lambda asked: commands.measure(asked.rounds or ROUNDS, asked.set),
     "recovery": lambda asked: recovery.measure(asked.rounds or recovery.ROUNDS, asked.set),
     **{one.name: partial(compared, one.name) for one in SCENARIOS},
+    "roll": lambda asked: rolling.measure(asked.rounds or ROUNDS, asked.set),
     "cost": lambda asked: cost.measure(asked.rounds or ROUNDS, asked.set),
     "scale": lambda asked: scale.measure(asked.rounds or 1, asked.set),
     "idle": lambda asked: idle.measure(1, asked.set),

@@ -58,8 +58,11 @@ def fill(database: duckdb.DuckDBPyConnection, run: RunDir) -> None:
     """
     facts = evidence.facts(run)
     sources = evidence.sources(run)
-    database.execute("CREATE TABLE instances (address VARCHAR, name VARCHAR, service VARCHAR)")
-    database.executemany("INSERT INTO instances VALUES (?, ?, ?)", facts.instances())
+    database.execute(
+        "CREATE TABLE instances "
+        "(address VARCHAR, name VARCHAR, service VARCHAR, configured BOOLEAN)"
+    )
+    database.executemany("INSERT INTO instances VALUES (?, ?, ?, ?)", facts.instances())
     database.execute("SET VARIABLE wall_offset = ?", (facts.wall_minus_monotonic,))
     database.execute("SET VARIABLE watched = ?", (run.watch_rows.exists(),))
     for name, step in STEPS.items():

@@ -24,6 +24,8 @@ from bulkhead.records import (
 )
 from bulkhead.rundir import RunDir
 
+MOST_INSTANCES = 64  # of a service, as topology/model.py allows
+
 
 @dataclass(frozen=True)
 class Source:
@@ -51,13 +53,27 @@ class Facts(msgspec.Struct):
     wall_minus_monotonic: float
     configuration: _Configuration
 
-    def instances(self) -> list[tuple[str, str, str]]:
-        """(address, instance, service) of every instance of the topology."""
-        return [
-            (f"{one.host}:{one.port + number - 1}", f"{service}-{number}", service)
-            for service, one in self.configuration.services.items()
-            for number in range(1, one.instances + 1)
-        ]
+    def instances(self) -> list[tuple[str, str, str, bool]]:
+        """(address, instance, service, configured) of every instance that there can have been.
+
+        Those that are not in the topology `scale` could have added: a service can grow until its
+        ports meet those of another one, or to as many as a topology may have.
+        """
+        services = self.configuration.services
+        found = []
+        for service, one in services.items():
+            gaps = (other.port - one.port for other in services.values() if other.port > one.port)
+            most = max(one.instances, min([MOST_INSTANCES, *gaps]))
+            found += [
+                (
+                    f"{one.host}:{one.port + number - 1}",
+                    f"{service}-{number}",
+                    service,
+                    number <= one.instances,
+                )
+                for number in range(1, most + 1)
+            ]
+        return found
 
 
 def facts(run: RunDir) -> Facts:

@@ -8,6 +8,7 @@ from typing import Any
 from xmlrpc.client import Fault
 
 from bulkhead.clock import wait_until
+from bulkhead.control import process
 from bulkhead.control.supervisord import (
     ENDED,
     GONE,
@@ -19,6 +20,7 @@ from bulkhead.control.supervisord import (
 from bulkhead.errors import StartError, StateError
 
 EVERY_S = 0.01
+ASK_S = 0.25
 PATIENCE_S = 10
 
 # supervisor/xmlrpc.py, Faults
@@ -54,6 +56,10 @@ class Programs(Supervisord):
                 return True
             if found.state in STOPPABLE:
                 self._tolerate(NOT_RUNNING, "stopProcess", _full(name), False)
+            elif leader := process.find(found.pid):
+                # Until it is gone there is nothing to ask: each question costs supervisord a turn,
+                # and what serves the processor time.
+                process.wait_gone(leader, ASK_S)
             return False
 
         if not wait_until(ended, patience_s, EVERY_S):

@@ -12,7 +12,7 @@ from bulkhead.clock import now, pause
 from bulkhead.control import record
 from bulkhead.control.logs import tail
 from bulkhead.control.process import stat
-from bulkhead.control.programs import EVERY_S, Programs
+from bulkhead.control.programs import ASK_S, EVERY_S, Programs
 from bulkhead.control.rotation import Rotation
 from bulkhead.control.supervisord import FAILING
 from bulkhead.errors import StartError
@@ -129,14 +129,16 @@ def await_ready(site: Site, one: Instance) -> int:
     boot_s = site.boot_s(one)
     deadline = now() + boot_s
     pids: set[int] = set()
+    program, asked = None, 0.0
     while True:
         late = now() > deadline
-        program = site.programs.find(one.name)  # also turns supervisord's loop
         leader = record.leader(site.home, one.name)
         if leader:
             pids.add(leader.pid)
             if _ready(one, leader.pid):
                 return leader.pid
+        if now() - asked >= ASK_S:  # seldom: a question costs whoever boots its processor time
+            program, asked = site.programs.find(one.name), now()  # also turns supervisord's loop
         if program and program.state in FAILING and len(pids) > 1:
             raise StartError(
                 f"{one.name} keeps crashing ({program.description}); it printed:",

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from bulkhead.judge.case import EXAMPLES, UNKNOWN, Case
-from bulkhead.judge.figures import LATENCIES, Figures, beyond
+from bulkhead.judge.figures import LATENCIES, RATIOS, Figures, beyond
 from bulkhead.judge.verdict import Check
 
 # A bound -> the figure that it is about, in words.
@@ -29,6 +29,7 @@ UPPER: Mapping[str, str] = {
     "max_faults_ms": "longest answer during the faults in ms",
     "p99_recovery_ms": "99th percentile of the recovery in ms",
     "p99_ratio": "99th percentile of the recovery over that of the baseline",
+    "p99_faults_ratio": "99th percentile during the faults over that of the baseline",
     "recovery_s": "longest time until a dead instance was up again in s",
     "settle_s": "time from the end of the faults to the last failure in s",
     "goodput_s": "time into the recovery until what was offered was answered again in s",
@@ -37,7 +38,7 @@ UPPER: Mapping[str, str] = {
     "retries_per_request": "tries beyond the first for each request, in the worst phase",
 }
 # Bounds on what counts from the planned time.
-FROM_PLANNED = frozenset({*LATENCIES, "p99_ratio", "delayed", "goodput_s"})
+FROM_PLANNED = frozenset({*LATENCIES, *RATIOS, "delayed", "goodput_s"})
 LOWER: Mapping[str, str] = {
     "moved_on_min": "requests that moved on to another instance",
     "replays_min": "requests that were answered by a replay",
@@ -128,7 +129,7 @@ def _share(case: Case, instance: str, low: float, high: float) -> Check:
     """An instance's part of the whole answers that its service made during the faults."""
     name, said = f"share {instance}", f"{_number(low)} to {_number(high)}"
     words = f"share of {instance} in the answers of its service during the faults"
-    if not case.rows("SELECT name FROM instances WHERE name = $instance", instance=instance):
+    if not case.rows("FROM instances WHERE configured AND name = $instance", instance=instance):
         message = f"there is no instance {instance}"
         return Check(name, "INVALID", UNKNOWN, said, message, 1)
     share = case.one(_SHARE, instance=instance, service=instance.rpartition("-")[0])

@@ -40,6 +40,7 @@ class Expect(BaseModel):
     max_faults_ms: Milliseconds | None = None
     p99_recovery_ms: Milliseconds | None = None
     p99_ratio: Annotated[float, Field(ge=1)] | None = None
+    p99_faults_ratio: Annotated[float, Field(ge=1)] | None = None
     recovery_s: Seconds | None = None
     settle_s: Seconds | None = None
     goodput_s: Seconds | None = None

@@ -52,6 +52,9 @@ LATENCIES: Mapping[str, tuple[str, str]] = {
 }
 
 # A figure that is the count of a rule -> the rule.
+# A percentile of another phase over the same of the baseline.
+RATIOS: Mapping[str, str] = {"p99_ratio": "p99_recovery_ms", "p99_faults_ratio": "p99_faults_ms"}
+
 COUNTED: Mapping[str, str] = {
     "lost": "nothing_lost",
     "doubled": "nothing_doubled",
@@ -67,7 +70,8 @@ NAMES = (
     *LATENCIES,
     *COUNTED,
     *("rate_per_s", "late_p99_ms", "injections", "held", "injected"),
-    *("recovery_s", "settle_s", "p99_ratio", "goodput_s"),
+    *RATIOS,
+    *("recovery_s", "settle_s", "goodput_s"),
     *("deaths", "hang_kills", "retries_per_request"),
 )
 
@@ -84,8 +88,10 @@ def measured(case: Case) -> Figures:
     )
     for sql in (_INJECTED, _RECOVERY, _SETTLE, _GOODPUT, _DEATHS, _RETRIES):
         found |= _row(case, sql)
-    before, after = found["p99_baseline_ms"], found["p99_recovery_ms"]
-    found["p99_ratio"] = round(after / before, 3) if before and after is not None else None
+    before = found["p99_baseline_ms"]
+    for name, other in RATIOS.items():
+        after = found[other]
+        found[name] = round(after / before, 3) if before and after is not None else None
     return found
 
 

@@ -5,10 +5,11 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bulkhead.render.paths import Home
-from bulkhead.topology.load import home_of, load
-from bulkhead.topology.model import Topology
+if TYPE_CHECKING:  # a verb imports what it needs when it runs: `--help` needs none of it
+    from bulkhead.render.paths import Home
+    from bulkhead.topology.model import Topology
 
 Run = Callable[[argparse.Namespace], int]
 DRILL = "drill."
@@ -37,13 +38,18 @@ def options() -> argparse.ArgumentParser:
     return common
 
 
-def topology(arguments: argparse.Namespace) -> Topology:
+def topology(arguments: argparse.Namespace) -> "Topology":
     """The topology with every override laid over it."""
+    from bulkhead.topology.load import load
+
     return load(arguments.topology, assignments(arguments))
 
 
-def home(arguments: argparse.Namespace) -> Home:
+def home(arguments: argparse.Namespace) -> "Home":
     """For what must work whatever is wrong in the topology by now."""
+    from bulkhead.render.paths import Home
+    from bulkhead.topology.load import home_of
+
     return Home(home_of(arguments.topology, assignments(arguments)))
 
 

@@ -2,12 +2,18 @@
 
 import argparse
 import json
+import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 
 from bulkhead.clock import now
 from bulkhead.errors import ConfigError, UsageError
 from bulkhead.verbs import common
+
+# Not more: an instance that is out of rotation is to be back soon, also where all is busy.
+NICER = 5
 
 ROLL = """\
 Replace every instance of a service by a fresh process, one after the other: take it out of
@@ -76,9 +82,27 @@ def add(verb: common.Add) -> None:
     for one, text in (
         (roll, ROLL), (scale, SCALE), (reload, RELOAD), (upgrade, UPGRADE), (reopen, REOPEN),
     ):  # fmt: skip
+        one.set_defaults(verb=_yielding(one.get_default("verb")))
         one.description = text
         one.formatter_class = argparse.RawDescriptionHelpFormatter
         one.add_argument("--json", action="store_true", help="for programs; progress on stderr")
+
+
+def _yielding(run: common.Run) -> common.Run:
+    """Where processors are short, these commands wait for what serves, not the other way round.
+
+    Linux shares processors out to sessions first, and only within one by niceness (sched(7), "The
+    autogroup feature"). A terminal's session is not ours to slow down.
+    """
+
+    def gently(arguments: argparse.Namespace) -> int:
+        os.nice(NICER)
+        if os.getsid(0) == os.getpid():
+            with suppress(OSError):  # a kernel without autogroups
+                Path("/proc/self/autogroup").write_text(str(NICER))
+        return run(arguments)
+
+    return gently
 
 
 def _roll(arguments: argparse.Namespace) -> int:

@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from bulkhead.accounting.evidence import MOST_INSTANCES, Facts
 from bulkhead.records import ClientRow, EffectRow, EntryRow, Event, ProxyRow, WatchRow
+from bulkhead.topology.model import ServiceSection
 from tests.support.runs import OFFSET, Failed, MadeRun, ask, attempts, boot
 
 
@@ -51,6 +54,36 @@ def test_the_wall_clock_is_brought_over(run: MadeRun) -> None:
     assert one(run, "SELECT applied_at FROM effects") == pytest.approx(
         {"applied_at": 103.005}, abs=1e-6
     )
+
+
+def test_an_instance_that_scale_added_has_its_name(run: MadeRun) -> None:
+    addrs = "127.0.0.1:8106, 127.0.0.1:8164, 127.0.0.1:8165, 127.0.0.1:8203"
+    run.request("a-1", proxy={"addrs": addrs, "statuses": "502, 502, 502, 200"})
+    rows = ask(run.write(), "SELECT instance FROM attempts ORDER BY n")
+    assert [row["instance"] for row in rows] == ["api-6", "api-64", "127.0.0.1:8165", "web-3"]
+
+
+def test_a_service_cannot_grow_into_the_ports_of_another() -> None:
+    assert len(instances(api=(4, 8101), web=(2, 8201))) == 2 * MOST_INSTANCES
+    near = instances(web=(2, 8105), api=(4, 8101))
+    assert near["127.0.0.1:8104"] == "api-4"
+    assert near["127.0.0.1:8105"] == "web-1"
+    assert instances(api=(9, 8101))["127.0.0.1:8109"] == "api-9"
+    field = ServiceSection.model_fields["instances"]
+    assert MOST_INSTANCES in [getattr(one, "le", None) for one in field.metadata]
+
+
+def instances(**services: tuple[int, int]) -> dict[str, str]:
+    """The name of every address, of services with so many instances from such a port on."""
+    given = {
+        name: {"host": "127.0.0.1", "port": port, "instances": number}
+        for name, (number, port) in services.items()
+    }
+    found = {"wall_minus_monotonic": 0.0, "configuration": {"services": given}}
+    rows = msgspec.convert(found, Facts).instances()
+    assert len({address for address, *_ in rows}) == len(rows)
+    assert sum(configured for *_, configured in rows) == sum(one for one, _ in services.values())
+    return {address: name for address, name, *_ in rows}
 
 
 def test_a_list_of_nginx_is_an_attempt_an_element(run: MadeRun) -> None:

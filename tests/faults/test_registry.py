@@ -24,7 +24,8 @@ NAMES = [
     "accept_queue", "busy", "busy_worker", "clock_step", "crash_at_boot", "descriptors",
     "disk_full", "errors", "hang", "hang_worker", "kill", "kill_everything", "kill_master",
     "kill_nginx", "kill_supervisord", "kill_watch", "kill_worker", "memory", "nginx_descriptors",
-    "nginx_reload", "nginx_worker", "noop", "refuse", "rotate", "slow", "term",
+    "nginx_reload", "nginx_worker", "noop", "refuse", "roll", "rotate", "scale", "slow", "term",
+    "upgrade_nginx",
 ]  # fmt: skip
 
 
@@ -41,7 +42,10 @@ def test_every_number_has_its_unit_in_its_name() -> None:
         for parameter, field in kind.Params.model_fields.items():
             if field.annotation not in (int, float):
                 continue
-            assert re.search(r"_(s|ms|mb)$|^(share|status|index)$", parameter), (name, parameter)
+            assert re.search(r"_(s|ms|mb|instances)$|^(share|status|index)$", parameter), (
+                name,
+                parameter,
+            )
 
 
 def test_the_page_of_faults_has_a_row_for_each_with_its_parameters_and_defaults() -> None:

@@ -127,6 +127,7 @@ CASES: list[tuple[str, Callable[[MadeRun], None], Any, Any, dict[str, Any], list
     ("p999_faults_ms", slow_down(110.0), 20, 19.999, {}, ["b-0"]),
     ("p99_recovery_ms", slow_down(114.0), 20, 19.999, {}, ["b-0"]),
     ("p99_ratio", slow_down(114.0), 2, 1.99, {}, []),
+    ("p99_faults_ratio", slow_down(110.0), 2, 1.99, {}, []),
     ("recovery_s", die_longer, 1.5, 1.499, {}, []),
     ("settle_s", fail_late, 5.0, 4.999, {"failed_repeatable": 1}, []),
     ("goodput_s", never_settle, 2.0, 1.999, {"failed_repeatable": 1}, []),
@@ -216,7 +217,7 @@ def test_latencies_prove_nothing_when_the_generator_was_late(run: MadeRun) -> No
     die_longer(run)
     latencies: dict[str, Any] = {
         "p99_baseline_ms": 20, "p99_faults_ms": 20, "max_faults_ms": 20, "p99_recovery_ms": 20,
-        "p99_ratio": 1.5, "delayed": 0,
+        "p99_ratio": 1.5, "p99_faults_ratio": 1.5, "delayed": 0,
     }  # fmt: skip
     others: dict[str, Any] = {"failed_repeatable": 0, "settle_s": 4, "recovery_s": 1}
     with accounted(run) as rows:
