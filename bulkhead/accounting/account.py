@@ -23,7 +23,10 @@ STEPS = {
     for path in sorted(files("bulkhead.accounting").joinpath("sql").iterdir(), key=str)
     if path.name.endswith(".sql")
 }
-VERSION = hashlib.sha256("".join(STEPS.values()).encode()).hexdigest()
+INSTANCES = (
+    "CREATE TABLE instances (address VARCHAR, name VARCHAR, service VARCHAR, configured BOOLEAN)"
+)
+VERSION = hashlib.sha256("".join([INSTANCES, *STEPS.values()]).encode()).hexdigest()
 """Names the tables as these steps make them; an account that others made is made again."""
 
 THREADS = 4
@@ -58,10 +61,7 @@ def fill(database: duckdb.DuckDBPyConnection, run: RunDir) -> None:
     """
     facts = evidence.facts(run)
     sources = evidence.sources(run)
-    database.execute(
-        "CREATE TABLE instances "
-        "(address VARCHAR, name VARCHAR, service VARCHAR, configured BOOLEAN)"
-    )
+    database.execute(INSTANCES)
     database.executemany("INSERT INTO instances VALUES (?, ?, ?, ?)", facts.instances())
     database.execute("SET VARIABLE wall_offset = ?", (facts.wall_minus_monotonic,))
     database.execute("SET VARIABLE watched = ?", (run.watch_rows.exists(),))
