@@ -42,11 +42,8 @@ def test_another_nginx_takes_over_from_the_one_that_runs(stack: Stack, tmp_path:
 def test_a_new_nginx_that_does_not_start_leaves_the_old_workers_serving(
     stack: Stack, tmp_path: Path
 ) -> None:
-    """It likes its configuration, says its version, and dies as soon as it is to serve."""
-    program = tmp_path / "nginx"
     real = find_nginx("nginx", "")
-    program.write_text(f'#!/bin/sh\ncase "$1" in -t|-v|-V) exec {real} "$@";; esac\nexit 1\n')
-    program.chmod(0o755)
+    program = broken(tmp_path / "nginx", real)
     before = pids(stack)
     with trickle(stack.url) as load:
         done = stack.bulkhead("reload", "--set", f"proxy.program={program}", check=False)
@@ -57,6 +54,34 @@ def test_a_new_nginx_that_does_not_start_leaves_the_old_workers_serving(
     after = pids(stack)
     assert changed(before, after) == {"nginx"}
     assert Path(f"/proc/{after['nginx']}/exe").readlink() == real.resolve()
+
+
+def broken(program: Path, real: Path) -> Path:
+    """It likes its configuration, says its version, and dies as soon as it is to serve."""
+    fresh = program.with_suffix(".new")  # a program that runs cannot be written to
+    fresh.write_text(f'#!/bin/sh\ncase "$1" in -t|-v|-V) exec {real} "$@";; esac\nexit 1\n')
+    fresh.chmod(0o755)
+    return fresh.rename(program)
+
+
+def test_an_upgrade_to_an_nginx_that_does_not_start_waits_for_a_better_one(
+    stack: Stack, tmp_path: Path
+) -> None:
+    real = find_nginx("nginx", "")
+    program = Path(shutil.copy(real, tmp_path / "nginx"))
+    stack.bulkhead("reload", "--set", f"proxy.program={program}")
+    with trickle(stack.url) as load:
+        broken(program, real)
+        done = stack.bulkhead("upgrade", "nginx", check=False)
+        assert done.returncode == 6
+        assert "no new nginx serves within 15 s; 2 of 2 old workers serve on" in done.stderr
+        program.unlink()
+        shutil.copy(real, program)
+        wait_until("it serves", lambda: stack.status()["nginx"]["ready"], timeout_s=30)
+        wait_until("the old have gone", lambda: not any(stack.home.strays.iterdir()), timeout_s=30)
+    assert_unharmed(stack, load)
+    assert Path(f"/proc/{pids(stack)['nginx']}/exe").readlink() == program
+    stack.bulkhead("reload")
 
 
 def test_an_upgrade_of_nginx_loses_no_request(stack: Stack) -> None:
