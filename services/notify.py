@@ -57,7 +57,8 @@ class Notifier:
 
         def again() -> None:
             self.beat()
-            later(self.interval_s, again)
+            # At the same moments in all processes: so the watchdog wakes up for many beats at once.
+            later(self.interval_s - time.monotonic() % self.interval_s, again)
 
         again()
 

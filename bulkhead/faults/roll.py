@@ -1,6 +1,6 @@
 """roll: an operator deploys, one instance after the other."""
 
-from bulkhead.faults import operator
+from bulkhead.faults import operator, signals
 from bulkhead.faults.base import Fault, Site, Steps, Targets, register
 from bulkhead.faults.proof import held, undone
 
@@ -13,6 +13,7 @@ class Roll(Fault):
 
     def hold(self, site: Site, targets: Targets) -> Steps:
         """Roll; there is nothing to undo. Held is that another process leads each of them."""
+        signals.living(site, targets)
         old = {one.name: site.find(one) for one in targets}
         operator.command(site, "roll", *old)
 

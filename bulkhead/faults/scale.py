@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from bulkhead.control import record
-from bulkhead.faults import operator
+from bulkhead.faults import operator, signals
 from bulkhead.faults.base import Fault, FaultError, Site, Steps, Targets, register
 from bulkhead.faults.proof import held, undone
 from bulkhead.topology.model import Instance
@@ -31,6 +31,7 @@ class Scale(Fault):
 
     def hold(self, site: Site, targets: Targets) -> Steps:
         """Add; held is that each of the new ones answers, undone that nobody listens there."""
+        signals.living(site, targets)
         service = targets[0].service
         before = site.topology.instances(service)
         try:

@@ -107,6 +107,7 @@ PARAMS: dict[str, dict[str, object]] = {
     "busy": {"busy_s": 1.0},
     "busy_worker": {"busy_s": 1.0},
     "memory": {"memory_mb": 16},
+    "scale": {"more_instances": 1},
 }
 
 

@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from signal import SIGTERM
@@ -115,7 +116,7 @@ def test_it_says_ready_then_stopping_and_before_that_nothing(watchdog: Watchdog)
     notifier.ready(timers.later)
     for _ in range(2):
         delay, call = timers.due.pop()
-        assert delay == 0.1
+        assert 0 < delay <= 0.1
         call()
     notifier.stopping()
     timers.due.pop()[1]()
@@ -123,6 +124,20 @@ def test_it_says_ready_then_stopping_and_before_that_nothing(watchdog: Watchdog)
     watchdog.listen()
     assert [what for _, _, what in watchdog.heard] == [READY] * 3 + [STOPPING] * 2
     assert {pid for _, pid, _ in watchdog.heard} == {os.getpid()}
+
+
+def test_all_processes_beat_at_the_same_moments(
+    watchdog: Watchdog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    due = []
+    for moment in (1000.03, 1000.07, 1000.099):
+        timers, notifier = Timers(), Notifier(str(watchdog.path), 0.1)
+        with monkeypatch.context() as clock:
+            clock.setattr("services.notify.time.monotonic", partial(float, moment))
+            notifier.ready(timers.later)
+        due.append(moment + timers.due.pop()[0])
+        notifier.close()
+    assert due == pytest.approx([1000.1] * 3)
 
 
 def test_a_busy_loop_beats_between_two_requests_but_not_at_each(watchdog: Watchdog) -> None:
