@@ -126,9 +126,9 @@ class Little:
         if watched:
             text += program("watch", f"{sys.executable} -m bulkhead.watch {self.home.path}", 1)
         for one in self.services:
-            variables = dict(one.environment)
-            if one.kind != "nginx":  # which does not beat
-                variables["NOTIFY_SOCKET"] = str(self.home.notify_socket)
+            beats = one.kind != "nginx"  # which nobody hears
+            hears = self.home.notify_socket if beats else self.home.run / "nobody.sock"
+            variables = {"NOTIFY_SOCKET": str(hears), **one.environment}
             if one.hang_s:
                 variables["WATCHDOG_USEC"] = str(round(one.hang_s * 1e6))
             command = f"{sys.executable} -m tests.watch.beater {one.workers}"
