@@ -4,9 +4,7 @@ What it can do is measured right before each round, by the processor time that a
 load, stack and kernel together, for they share the processors.
 """
 
-import os
-import subprocess
-import sys
+import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,9 +14,9 @@ import psutil
 
 from bench.figures import Figures, figures
 from bench.load import open_loop
-from bench.tables import Table
+from bench.tables import Table, shown
 from bulkhead import clock
-from tests.support.stack import ROOT, Stack, running_stack
+from tests.support.stack import Stack, running_stack
 
 INSTANCES = 8
 SHARE = 0.6  # of the capacity
@@ -41,8 +39,10 @@ def measure(rounds: int, settings: Sequence[str]) -> Iterator[Table]:
             took, before, during = roll(
                 stack, Path(name) / f"roll-{number}.jsonl", SHARE * capacity
             )
-            ratio = (during.p99_ms or 0) / before.p99_ms if before.p99_ms else None
-            ratios.append(ratio or 0)
+            ratio = None  # there is none when the p99 of either is never
+            if before.p99_ms and during.p99_ms:
+                ratio = during.p99_ms / before.p99_ms
+            ratios.append(math.inf if ratio is None else ratio)
             failed = before.failed + during.failed
             table.rows.append(
                 [
@@ -50,7 +50,9 @@ def measure(rounds: int, settings: Sequence[str]) -> Iterator[Table]:
                     *(before.p99_ms, during.p99_ms, during.worst_ms, ratio),
                 ]
             )
-    table.notes.append(f"median of p99 during / before: {median(ratios):.2f}")
+    middle = median(ratios)
+    told = shown(middle if math.isfinite(middle) else None)
+    table.notes.append(f"median of p99 during / before: {told}")
     yield table
 
 
@@ -74,14 +76,7 @@ def roll(stack: Stack, rows: Path, rate: float) -> tuple[float, Figures, Figures
         calm = clock.now()
         clock.pause(BEFORE_S)
         began = clock.now()
-        subprocess.run(  # in a session of its own, as docs/operations.md advises
-            [sys.executable, "-m", "bulkhead.cli", "roll", "api"],
-            cwd=ROOT,
-            env={**os.environ, "BULKHEAD_SET": " ".join(stack.settings)},
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-            check=True,
-        )
+        stack.bulkhead("roll", "api", session=True)  # as docs/operations.md advises
         ended = clock.now()
         sent = load.finish()
     return ended - began, figures(sent, [(calm, began)]), figures(sent, [(began, ended)])

@@ -62,8 +62,8 @@ class Facts(msgspec.Struct):
         services = self.configuration.services
         found = []
         for service, one in services.items():
-            gaps = (other.port - one.port for other in services.values() if other.port > one.port)
-            most = max(one.instances, min([MOST_INSTANCES, *gaps]))
+            gaps = (other.port - one.port for other in services.values() if other.host == one.host)
+            most = max(one.instances, min([MOST_INSTANCES, *(gap for gap in gaps if gap > 0)]))
             found += [
                 (
                     f"{one.host}:{one.port + number - 1}",

@@ -3,7 +3,7 @@
 import socket
 from signal import SIGKILL
 
-from bulkhead.control import nginx, process
+from bulkhead.control import process
 from bulkhead.control.process import Process
 from bulkhead.faults import parts, proxy, signals
 from bulkhead.faults.base import CONNECT_S, FaultError, Site, Steps, Targets, register
@@ -20,7 +20,7 @@ class KillNginx(parts.OnPart):
         """Kill it; undone is that a new one leads workers of its own, and the old ones are gone."""
         victim = proxy.master(site)
         old = process.children(victim.pid)
-        wanted = nginx.generation(site.home.internal_socket)
+        wanted = proxy.generation(site)
         refused: list[bool] = []
         try:
             process.send(victim, SIGKILL)
@@ -51,10 +51,8 @@ def _taken_over(
         return False
     if new == victim or any(map(process.alive, old)):
         return False
-    workers = proxy.workers(new)
-    return len(workers) >= site.topology.proxy.workers and (
-        nginx.generation(site.home.internal_socket) == wanted
-    )
+    enough = len(proxy.workers(new)) >= site.topology.proxy.workers
+    return enough and proxy.generation(site) == wanted
 
 
 def _refuses(site: Site) -> bool:

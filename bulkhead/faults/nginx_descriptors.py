@@ -1,6 +1,5 @@
 """nginx_descriptors: nginx's workers have used up the files that they may open."""
 
-from bulkhead.control import nginx
 from bulkhead.faults import limits, parts, proxy, signals
 from bulkhead.faults.base import Site, Steps, Targets, register
 from bulkhead.faults.proof import undone
@@ -24,9 +23,5 @@ class NginxDescriptors(parts.OnPart):
                 yield proof
         finally:
             self.heal(site, targets)
-            undone(
-                "must answer",
-                ("nginx",),
-                lambda _: bool(nginx.generation(site.home.internal_socket)),
-            )
+            undone("must answer", ("nginx",), lambda _: proxy.answers(site))
         return f"answers, and may open files again: {signals.pids(victims)}"

@@ -2,7 +2,7 @@
 
 from signal import SIGHUP
 
-from bulkhead.control import nginx, process
+from bulkhead.control import process
 from bulkhead.faults import parts, proxy, signals
 from bulkhead.faults.base import Site, Steps, Targets, register
 from bulkhead.faults.proof import held, undone
@@ -24,13 +24,9 @@ class NginxReload(parts.OnPart):
 
         def taken_over() -> bool:
             new = proxy.workers(master)
-            return len(new) >= len(old) and not set(new) & set(old) and _serves(site)
+            return len(new) >= len(old) and not set(new) & set(old) and proxy.answers(site)
 
         held(site, "new workers of nginx serve, and none of the old", taken_over, RELOADED_S)
         yield f"workers: {signals.pids(proxy.workers(master))}, no more {signals.pids(old)}"
-        undone("must answer", ("nginx",), lambda _: _serves(site))
+        undone("must answer", ("nginx",), lambda _: proxy.answers(site))
         return f"nothing to undo; workers: {signals.pids(proxy.workers(master))}"
-
-
-def _serves(site: Site) -> bool:
-    return bool(nginx.generation(site.home.internal_socket))

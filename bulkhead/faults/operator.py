@@ -9,22 +9,35 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from bulkhead.faults.base import FaultError, Site
 
-LONGEST_S = 60
+# A roll lets each instance drain for its `grace_s`, and there may be dozens.
+LONGEST_S = 300
 
 
 def command(site: Site, *words: str) -> str:
     """Run `bulkhead WORDS` with the settings that the stack has; what it printed.
 
     Raises:
-        FaultError: it failed, with what it said.
+        FaultError: it failed, with what it said, or it did not end.
     """
     given = [word for one in assignments(site.record.topology) for word in ("--set", one)]
-    done = subprocess.run(
-        [sys.executable, "-m", "bulkhead.cli", *words, "--topology", site.record.source, *given],
-        cwd=site.topology.root,
+    try:
+        done = _run([*words, "--topology", site.record.source, *given], site.topology.root)
+    except subprocess.TimeoutExpired:
+        raise FaultError(f"`bulkhead {' '.join(words)}` does not end in {LONGEST_S} s") from None
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip()
+        raise FaultError(f"`bulkhead {' '.join(words)}` ends with {done.returncode}: {said}")
+    return done.stdout
+
+
+def _run(words: list[str], root: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bulkhead.cli", *words],
+        cwd=root,
         env={name: text for name, text in os.environ.items() if name != "BULKHEAD_SET"},
         start_new_session=True,  # Ctrl-C is for us; this must come to its end
         capture_output=True,
@@ -32,10 +45,6 @@ def command(site: Site, *words: str) -> str:
         timeout=LONGEST_S,
         check=False,
     )
-    if done.returncode != 0:
-        said = (done.stderr or done.stdout).strip()
-        raise FaultError(f"`bulkhead {' '.join(words)}` ends with {done.returncode}: {said}")
-    return done.stdout
 
 
 def assignments(tree: Mapping[str, object], prefix: str = "") -> Iterator[str]:

@@ -1,6 +1,6 @@
 """nginx's processes, found without asking supervisord."""
 
-from bulkhead.control import process
+from bulkhead.control import nginx, process
 from bulkhead.control.process import Process
 from bulkhead.faults import parts
 from bulkhead.faults.base import FaultError, Site
@@ -26,3 +26,13 @@ def workers(master: Process) -> list[Process]:
     return [
         one for one, title in found if title.startswith(WORKER) and "shutting down" not in title
     ]
+
+
+def generation(site: Site) -> str:
+    """The configuration that nginx answers with, or "" when it does not answer."""
+    return nginx.generation(site.home.internal_socket)
+
+
+def answers(site: Site) -> bool:
+    """Whether nginx answers."""
+    return bool(generation(site))

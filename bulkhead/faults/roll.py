@@ -1,6 +1,7 @@
 """roll: an operator deploys, one instance after the other."""
 
-from bulkhead.faults import operator, signals
+from bulkhead.control.process import Process
+from bulkhead.faults import operator, parts, signals
 from bulkhead.faults.base import Fault, Site, Steps, Targets, register
 from bulkhead.faults.proof import held, undone
 
@@ -14,17 +15,15 @@ class Roll(Fault):
     def hold(self, site: Site, targets: Targets) -> Steps:
         """Roll; there is nothing to undo. Held is that another process leads each of them."""
         signals.living(site, targets)
-        old = {one.name: site.find(one) for one in targets}
-        operator.command(site, "roll", *old)
+        old = parts.leaders(site)
+        names = [one.name for one in targets]
+        operator.command(site, "roll", *names)
 
-        def anew() -> bool:
-            new = {one.name: site.find(one) for one in targets}
-            return None not in new.values() and not set(new.items()) & set(old.items())
+        def anew() -> dict[str, Process]:
+            new = parts.leaders(site)
+            return {one: new[one] for one in names if one in new and new[one] != old[one]}
 
-        held(site, "another process leads each of them", anew)
-        found = ((one.name, old[one.name], site.find(one)) for one in targets)
-        yield "; ".join(
-            f"{name}: pid {was and was.pid}, now {now and now.pid}" for name, was, now in found
-        )
+        held(site, "another process leads each of them", lambda: len(anew()) == len(names))
+        yield "; ".join(f"{one}: pid {old[one].pid}, now {new.pid}" for one, new in anew().items())
         undone("must answer", targets, site.answers)
         return "nothing to undo; every one of them answers"

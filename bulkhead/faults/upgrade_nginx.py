@@ -1,6 +1,6 @@
 """upgrade_nginx: an operator lets the nginx on disk take over from the one that runs."""
 
-from bulkhead.control import nginx, process
+from bulkhead.control import process
 from bulkhead.faults import operator, parts, proxy, signals
 from bulkhead.faults.base import Site, Steps, Targets, register
 from bulkhead.faults.proof import held, undone
@@ -26,6 +26,5 @@ class UpgradeNginx(parts.OnPart):
         held(site, "the old nginx has ended", lambda: not any(map(process.alive, old)))
         now = proxy.master(site)
         yield f"pids: {signals.pids([now, *proxy.workers(now)])}, no more {signals.pids(old)}"
-        answers = site.home.internal_socket
-        undone("must answer", ("nginx",), lambda _: bool(nginx.generation(answers)))
+        undone("must answer", ("nginx",), lambda _: proxy.answers(site))
         return f"nothing to undo; workers: {signals.pids(proxy.workers(proxy.master(site)))}"

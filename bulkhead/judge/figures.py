@@ -51,10 +51,10 @@ LATENCIES: Mapping[str, tuple[str, str]] = {
     "p99_recovery_ms": ("recovery", _P99),
 }
 
-# A figure that is the count of a rule -> the rule.
 # A percentile of another phase over the same of the baseline.
 RATIOS: Mapping[str, str] = {"p99_ratio": "p99_recovery_ms", "p99_faults_ratio": "p99_faults_ms"}
 
+# A figure that is the count of a rule -> the rule.
 COUNTED: Mapping[str, str] = {
     "lost": "nothing_lost",
     "doubled": "nothing_doubled",

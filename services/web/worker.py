@@ -50,7 +50,7 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         settings = Settings.from_environment()
         self._grace_s, self._stray_s = settings.grace_s, settings.stray_s
         self._admin_dir = settings.admin_dir
-        self._orphaned = False
+        self._master_gone = False
         self._idle: dict[Connection, gevent.Timeout] = {}
 
     def patch(self) -> None:
@@ -105,7 +105,7 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
             self.notify()
             # Before the watch began, the master may have died and its pid passed to a stranger.
             if os.getppid() != self.ppid:
-                self.orphaned()
+                self.master_gone()
             self._stop.wait(timeout=1.0)
         self.drain(servers, pool)
 
@@ -124,25 +124,25 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         try:
             master = os.pidfd_open(self.ppid)
         except ProcessLookupError:
-            self.orphaned()
+            self.master_gone()
             return
         watcher = gevent.get_hub().loop.io(master, READABLE)
 
         def master_died() -> None:
             watcher.stop()
-            self.orphaned()
+            self.master_gone()
 
         watcher.start(master_died)
 
-    def orphaned(self) -> None:
+    def master_gone(self) -> None:
         """The master is gone: drain, for its successor needs the port, or serve until that serves.
 
         A successor that inherits the port needs no haste. Who sees it serve sends SIGTERM; should
         nobody, the worker does not stay for longer than it was told.
         """
-        if self._orphaned:
+        if self._master_gone:
             return
-        self._orphaned = True
+        self._master_gone = True
         self.log.error(
             "Master %s is gone, worker %s serves for %g s more", self.ppid, self.pid, self._stray_s
         )

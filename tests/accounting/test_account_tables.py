@@ -73,10 +73,17 @@ def test_a_service_cannot_grow_into_the_ports_of_another() -> None:
     assert MOST_INSTANCES in [getattr(one, "le", None) for one in field.metadata]
 
 
-def instances(**services: tuple[int, int]) -> dict[str, str]:
+def test_a_service_may_grow_past_the_ports_of_one_on_another_host() -> None:
+    found = instances("127.0.0.2", api=(4, 8101), web=(2, 8105))
+    assert found["127.0.0.1:8105"] == "api-5"
+    assert found["127.0.0.2:8105"] == "web-1"
+
+
+def instances(web_host: str = "127.0.0.1", /, **services: tuple[int, int]) -> dict[str, str]:
     """The name of every address, of services with so many instances from such a port on."""
+    hosts = {"web": web_host}
     given = {
-        name: {"host": "127.0.0.1", "port": port, "instances": number}
+        name: {"host": hosts.get(name, "127.0.0.1"), "port": port, "instances": number}
         for name, (number, port) in services.items()
     }
     found = {"wall_minus_monotonic": 0.0, "configuration": {"services": given}}

@@ -43,8 +43,13 @@ class Stack:
             *settings,
         ]
 
-    def bulkhead(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run `bulkhead WORDS`; with `check` its failure is the test's."""
+    def bulkhead(
+        self, *words: str, check: bool = True, session: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `bulkhead WORDS`, in a session of its own or in ours.
+
+        With `check` its failure is the test's.
+        """
         done = subprocess.run(
             [sys.executable, "-m", "bulkhead.cli", *words],
             cwd=ROOT,
@@ -52,6 +57,7 @@ class Stack:
             capture_output=True,
             text=True,
             timeout=100,
+            start_new_session=session,
             check=False,
         )
         if check:
