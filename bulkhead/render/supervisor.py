@@ -113,6 +113,7 @@ def _program(topology: Topology, home: Home, one: Instance, interpreter: Path) -
         "BULKHEAD_SECRET_FILE": str(home.secret),
         "BULKHEAD_WORKERS": str(service.workers),
         "BULKHEAD_BOOTS": str(home.boots),
+        "BULKHEAD_OUT": str(home.out / one.name),
     }
     if topology.file.stack.admin:
         variables["BULKHEAD_ADMIN_DIR"] = str(home.admin)

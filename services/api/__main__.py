@@ -6,8 +6,10 @@ Exit codes: 0 after SIGTERM or SIGINT, 1 when it cannot start, 2 when a setting 
 import os
 
 from services.boots import Turn
+from services.gently import Gently
 
 # Before the imports that take the time.
+gently = Gently(os.environ)
 turn = Turn(os.environ)
 
 import asyncio  # noqa: E402
@@ -22,6 +24,7 @@ def main() -> int:
     """Run one instance until it is told to stop; the exit code."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("bulkhead").setLevel(logging.INFO)
+    gently.end()  # its imports are done; from here on it may have a lock that others wait for
     try:
         asyncio.run(serve(read_settings(os.environ), turn.end))
     except SettingsError as error:

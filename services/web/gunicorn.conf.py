@@ -5,9 +5,14 @@ import math
 import os
 import sys
 
-from services.admin_socket import why_not_start
-from services.web.settings import Settings
-from services.web.worker import guard_forks
+from services.gently import Gently
+
+# Before the imports that take the time.
+gently = Gently(os.environ)
+
+from services.admin_socket import why_not_start  # noqa: E402
+from services.web.settings import Settings  # noqa: E402
+from services.web.worker import guard_forks  # noqa: E402
 
 settings = Settings.from_environment()
 
@@ -54,6 +59,11 @@ def on_starting(_server: object) -> None:
     if reason := why_not_start(settings.admin_dir, proc_name):
         sys.exit(f"services.web: {reason}")
     guard_forks()
+
+
+def when_ready(_server: object) -> None:
+    """Called in the master right before it forks; each worker sees to its own priority."""
+    gently.end()
 
 
 # --- trust ------------------------------------------------------------------------------------

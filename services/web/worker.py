@@ -26,6 +26,7 @@ from gunicorn.workers.base import Worker
 from gunicorn.workers.ggevent import GeventWorker
 
 from services import identity
+from services.gently import Gently
 from services.notify import Notifier
 from services.web.admin import AdminServer
 from services.web.settings import Settings
@@ -59,6 +60,7 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         For each of a dozen modules gevent reads the metadata of every installed package twice, to
         ask whether one wants to change the patching; none does, and it was a fifth of the boot.
         """
+        self._gently = Gently(os.environ)
         search = metadata.entry_points
         metadata.entry_points = lambda **_: ()  # type: ignore[assignment]
         try:
@@ -75,6 +77,7 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
     def load_wsgi(self) -> None:
         """Load the application and let it know when this worker drains."""
         super().load_wsgi()
+        self._gently.end()
         instance: Instance = self.wsgi.extensions["instance"]
         instance.draining = lambda: not self.alive
         # Who rotates the row file renames it and sends this. The log is stderr: nothing to reopen.
