@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Install what is missing, and nothing else: nginx and its Lua module from the system's packages, and .venv from
-# requirements.lock.
+# requirements.lock. Further packages can be named, for what only some tests need: ./setup.sh postgresql mariadb-server
 # Safe to repeat; with everything in place it takes a few milliseconds.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -60,13 +60,17 @@ find_python() {
   done
 }
 
-if venv_is_current && has_nginx && has_lua; then exit 0; fi
+has_package() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q ' ok installed$'; }
+
+missing=()
+for package in "$@"; do has_package "$package" || missing+=("$package"); done
+
+if [ "${#missing[@]}" = 0 ] && venv_is_current && has_nginx && has_lua; then exit 0; fi
 
 # Two targets of one checkout may get here at once.
 exec 9>.setup.lock
 flock 9
 
-missing=()
 has_nginx || missing+=(nginx)
 has_lua || missing+=(libnginx-mod-http-lua)
 if ! venv_is_current; then

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable
 
-from services.api import rules
 from services.api.errors import ledger_busy, overloaded
 from services.api.ledger import Answer, Counts, Write
 from services.api.sqlite_tables import SqliteTransaction
@@ -144,7 +143,7 @@ class Committer:
     def _execute(self, transaction: SqliteTransaction, job: Job) -> Result:
         self._connection.execute("SAVEPOINT operation")
         try:
-            answer = rules.execute(transaction, job.write)
+            answer = transaction.apply(job.write)
         except Exception as error:
             # SQLite rolls everything back by itself when the disk is full or fails.
             if not self._connection.in_transaction:

@@ -215,3 +215,25 @@ def ledger_busy(waited_s: float) -> ApiError:
         "Repeat the request after Retry-After seconds.",
         {"Retry-After": str(RETRY_AFTER_S)},
     )
+
+
+def ledger_unreachable(waited_s: float) -> ApiError:
+    """503: the ledger's server did not answer; nothing was done."""
+    return ApiError(
+        503,
+        "ledger_unreachable",
+        f"The ledger's server could not be reached for {waited_s:g} s; nothing was written.",
+        "Repeat the request after Retry-After seconds.",
+        {"Retry-After": str(RETRY_AFTER_S)},
+    )
+
+
+def ledger_in_doubt() -> ApiError:
+    """504: the ledger's server was lost while it committed; it may have been done or not."""
+    return ApiError(
+        504,
+        "ledger_in_doubt",
+        "The ledger's server was lost while it committed; the write may have been done or not.",
+        "Repeat the request with the same Idempotency-Key; without one, look before you repeat it.",
+        {"Retry-After": str(RETRY_AFTER_S)},
+    )

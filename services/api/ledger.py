@@ -4,6 +4,7 @@ The rules that hold for every storage are in rules.py; the storage is chosen by 
 ledger's URL. A new kind of storage adds its scheme here and a module of its own.
 """
 
+from datetime import UTC, datetime
 from typing import Annotated, Literal, Protocol
 
 import msgspec
@@ -11,7 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from services.identity import Identity
 
-LEDGER_SCHEMES = ("sqlite",)
+LEDGER_SCHEMES = ("sqlite", "postgresql", "mariadb")
 
 MAX_AMOUNT = 10**12
 MAX_MEMO = 500
@@ -19,6 +20,7 @@ MAX_LIMIT = 200
 DEFAULT_LIMIT = 50
 ACCOUNT_PATTERN = r"[A-Za-z0-9._-]{1,64}"
 CURSOR_PATTERN = r"c[1-9a-f][0-9a-f]{0,14}"  # fits the 63 bits of a row number
+MEMO_PATTERN = r"[^\u0000]*"
 ENTRY_ID_PATTERN = r"[A-Za-z0-9_-]{1,64}"
 
 # msgspec searches, so the ends are anchored; \Z, because $ would let a final line feed pass.
@@ -29,7 +31,8 @@ Amount = (
     | Annotated[float, Meta(ge=-MAX_AMOUNT, le=MAX_AMOUNT, multiple_of=1)]
 )
 EntryId = Annotated[str, Meta(pattern=rf"\A{ENTRY_ID_PATTERN}\Z")]
-Memo = Annotated[str, Meta(max_length=MAX_MEMO)]
+# Any text but U+0000, which PostgreSQL cannot keep.
+Memo = Annotated[str, Meta(max_length=MAX_MEMO, pattern=rf"\A{MEMO_PATTERN}\Z")]
 
 # What a write asks for: POST, PUT, PATCH, DELETE.
 Op = Literal["create", "replace", "change", "delete"]
@@ -187,16 +190,28 @@ class LedgerError(Exception):
 encode = msgspec.json.Encoder().encode
 
 
-def open_ledger(url: str, identity: Identity) -> Ledger:
+def timestamp(at: float) -> str:
+    """Unix seconds as entries have them: RFC 3339 in UTC, to the millisecond."""
+    moment = datetime.fromtimestamp(at, UTC)
+    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def open_ledger(url: str, password: str, identity: Identity) -> Ledger:
     """Open the ledger that `url` names, and create it when it is new.
+
+    `password` is for a server; SQLite has none.
 
     Raises:
         LedgerError: it cannot be opened.
     """
-    scheme, _, path = url.partition(":///")
+    # Imported here: a process loads the driver of its own storage only.
+    scheme, _, place = url.partition("://")
     if scheme == "sqlite":
-        # Imported here: a process loads the driver of its own storage only.
         from services.api.sqlite_ledger import SqliteLedger
 
-        return SqliteLedger(path, identity)
+        return SqliteLedger(place.removeprefix("/"), identity)
+    if scheme in LEDGER_SCHEMES:
+        from services.api.sql_ledger import SqlLedger
+
+        return SqlLedger(url, password, identity)
     raise LedgerError(f"{url}: no such kind of ledger; known: {', '.join(LEDGER_SCHEMES)}")

@@ -11,6 +11,7 @@ from services.api.ledger import (
     MAX_AMOUNT,
     MAX_LIMIT,
     MAX_MEMO,
+    MEMO_PATTERN,
 )
 
 Json = dict[str, Any]
@@ -18,7 +19,7 @@ Json = dict[str, Any]
 STRING: Json = {"type": "string"}
 ACCOUNT: Json = {"type": "string", "pattern": f"^{ACCOUNT_PATTERN}$"}
 AMOUNT: Json = {"type": "integer", "minimum": -MAX_AMOUNT, "maximum": MAX_AMOUNT}
-MEMO: Json = {"type": "string", "maxLength": MAX_MEMO}
+MEMO: Json = {"type": "string", "maxLength": MAX_MEMO, "pattern": f"^{MEMO_PATTERN}$"}
 ENTRY_ID: Json = {"type": "string", "pattern": f"^{ENTRY_ID_PATTERN}$"}
 TIME: Json = {"type": "string", "format": "date-time"}
 ETAG: Json = {"type": "string", "pattern": '^"[1-9][0-9]*"$'}

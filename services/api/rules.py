@@ -1,13 +1,14 @@
-"""What a write does, inside one transaction, whatever the storage.
+"""What a write does, whatever the storage. Pure: what the storage holds goes in, what it is to do
+comes out.
 
-`execute` looks a key up, applies the effect, notes it in the effects table and stores the answer
-with the key. The caller commits all of it or none of it.
+A storage looks up the key (`replay`), then the entry, asks `decide`, and does what that says:
+the change, the row in its effects table, and the answer stored with the key, all of it or nothing.
 """
 
-from typing import Protocol
+from typing import Literal
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Struct
 
 from services.api.errors import (
     ApiError,
@@ -19,91 +20,73 @@ from services.api.errors import (
 from services.api.ledger import Answer, Entry, Key, Write, encode
 
 
-class Transaction(Protocol):
-    """One open transaction of a storage, as the rules use it."""
+class Change(Struct, frozen=True):
+    """What one applied write does to the entries.
 
-    def stored_answer(self, key: str) -> tuple[bytes, Answer] | None:
-        """The fingerprint and the answer that are stored with `key`."""
+    `entry` is the entry as it is afterwards; when it is deleted, as it was. `version` is that of
+    the effect: an id that comes back goes on counting where its deletion ended.
+    """
 
-    def store_answer(self, key: Key, answer: Answer) -> None:
-        """Keep `answer` for replays of `key`."""
-
-    def entry(self, entry_id: str) -> Entry | None:
-        """The entry, or None."""
-
-    def deleted_version(self, entry_id: str) -> int:
-        """The version that the deletion of `entry_id` had; 0 when it was never deleted."""
-
-    def insert(self, entry: Entry) -> None:
-        """Add a new entry."""
-
-    def update(self, entry: Entry) -> None:
-        """Put `entry` in the place of the one with its id."""
-
-    def delete(self, entry: Entry, version: int) -> None:
-        """Remove `entry`; its deletion is version `version`."""
-
-    def note_effect(self, write: Write, version: int) -> None:
-        """Add the effects row of one applied write."""
-
-    @property
-    def now(self) -> str:
-        """The time of this transaction, RFC 3339 in UTC."""
+    how: Literal["insert", "update", "delete"]
+    entry: Entry
+    version: int
 
 
-def execute(transaction: Transaction, write: Write) -> Answer:
-    """Execute `write` once: a key that was answered before gets its stored answer again."""
-    if write.key is None:
-        return _apply(transaction, write)
-    stored = transaction.stored_answer(write.key.text)
-    if stored is not None:
-        fingerprint, answer = stored
-        if fingerprint != write.key.fingerprint:
-            return _refusal(key_reused(write.key.text))
-        return msgspec.structs.replace(answer, replayed=True)
-    answer = _apply(transaction, write)
-    transaction.store_answer(write.key, answer)
-    return answer
+def replay(key: Key, fingerprint: bytes, answer: Answer) -> Answer:
+    """The answer to a write whose key is stored, with this fingerprint and this answer."""
+    if fingerprint != key.fingerprint:
+        return _refusal(key_reused(key.text))
+    return msgspec.structs.replace(answer, replayed=True)
 
 
-def _apply(transaction: Transaction, write: Write) -> Answer:
-    entry = transaction.entry(write.entry_id)
+def decide(
+    write: Write, entry: Entry | None, deleted_version: int, now: str
+) -> tuple[Answer, Change | None]:
+    """The answer to a write that is no replay, and the change that it makes if it makes one.
+
+    `entry` is the one with the write's id, locked against other writes. When there is none,
+    `deleted_version` is the version that its deletion had, 0 if it was never deleted. `now` is
+    RFC 3339 in UTC.
+    """
+    refusal = _refused(write, entry)
+    if refusal is not None:
+        return _refusal(refusal), None
+    if entry is None:
+        return _insert(write, deleted_version + 1, now)
+    if write.op == "delete":
+        return Answer(204, b""), Change("delete", entry, entry.version + 1)
+    return _update(write, entry, now)
+
+
+def _refused(write: Write, entry: Entry | None) -> ApiError | None:
     # RFC 9110, 13.2.1: a request that would fail anyway fails for its own reason, not for If-Match.
     if entry is None and write.op in ("change", "delete"):
-        return _refusal(entry_not_found(write.entry_id))
+        return entry_not_found(write.entry_id)
     if entry is not None and write.op == "create":
-        return _refusal(entry_exists(entry.id, entry.version))
+        return entry_exists(entry.id, entry.version)
     header = write.conditions.failed(entry.etag if entry else None)
-    if header is not None:
-        version = entry.version if entry else None
-        return _refusal(precondition_failed(header, write.entry_id, version))
-    if entry is None:
-        return _insert(transaction, write)
-    if write.op == "delete":
-        return _delete(transaction, write, entry)
-    return _update(transaction, write, entry)
+    if header is None:
+        return None
+    return precondition_failed(header, write.entry_id, entry.version if entry else None)
 
 
-def _insert(transaction: Transaction, write: Write) -> Answer:
+def _insert(write: Write, version: int, now: str) -> tuple[Answer, Change]:
     assert write.draft is not None
-    now = transaction.now
     entry = Entry(
         id=write.entry_id,
         account=write.draft.account,
         amount=int(write.draft.amount),
         memo=write.draft.memo,
-        # An id that comes back goes on counting where it ended: an ETag never means two contents.
-        version=transaction.deleted_version(write.entry_id) + 1,
+        version=version,
         created_at=now,
         updated_at=now,
     )
-    transaction.insert(entry)
-    transaction.note_effect(write, entry.version)
     location = f"/api/v1/entries/{entry.id}"
-    return Answer(201, encode(entry), etag=entry.etag, location=location)
+    answer = Answer(201, encode(entry), etag=entry.etag, location=location)
+    return answer, Change("insert", entry, version)
 
 
-def _update(transaction: Transaction, write: Write, entry: Entry) -> Answer:
+def _update(write: Write, entry: Entry, now: str) -> tuple[Answer, Change]:
     wanted = write.draft or write.changes
     assert wanted is not None
     members = {
@@ -111,19 +94,8 @@ def _update(transaction: Transaction, write: Write, entry: Entry) -> Answer:
     }
     if "amount" in members:
         members["amount"] = int(members["amount"])
-    entry = msgspec.structs.replace(
-        entry, **members, version=entry.version + 1, updated_at=transaction.now
-    )
-    transaction.update(entry)
-    transaction.note_effect(write, entry.version)
-    return Answer(200, encode(entry), etag=entry.etag)
-
-
-def _delete(transaction: Transaction, write: Write, entry: Entry) -> Answer:
-    version = entry.version + 1
-    transaction.delete(entry, version)
-    transaction.note_effect(write, version)
-    return Answer(204, b"")
+    entry = msgspec.structs.replace(entry, **members, version=entry.version + 1, updated_at=now)
+    return Answer(200, encode(entry), etag=entry.etag), Change("update", entry, entry.version)
 
 
 def _refusal(error: ApiError) -> Answer:

@@ -183,7 +183,7 @@ def _open(settings: Settings) -> Service:
     # Who rotates the row file renames it and sends this.
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, rows.reopen)
     try:
-        ledger = open_ledger(settings.ledger_url, identity)
+        ledger = open_ledger(settings.ledger_url, settings.ledger_password, identity)
     except LedgerError as error:
         raise StartError(str(error)) from error
     return Service(identity, settings, rows, ledger)

@@ -2,15 +2,18 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
-
-from services.api.ledger import LEDGER_SCHEMES
 
 WHOLE = re.compile(r"[0-9]{1,9}")
 SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]+)?")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
+SQLITE_URL = re.compile(r"sqlite:///.+")
+# No password: what is in an environment is in `ps e`, in logs and in bug reports.
+SERVER_URL = re.compile(r"(postgresql|mariadb)://[^/?#\s@:]+@[^/?#\s@]+/[A-Za-z0-9_-]+")
+PASSWORD = re.compile(r"(?<=:)[^:@/]+(?=@)")
 PROXY_URL = re.compile(r"https?://[^/?#\s@]+")
 
 Value = TypeVar("Value")
@@ -36,6 +39,7 @@ class Settings:
     grace_s: float
     max_body_bytes: int
     ledger_url: str
+    ledger_password: str = field(repr=False)
     admin_dir: str
 
     @property
@@ -58,7 +62,8 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         try:
             return parse(value)
         except ValueError:
-            problems.append(f"{name} = {value!r}: must be {wanted}")
+            shown = PASSWORD.sub("***", value)
+            problems.append(f"{name} = {shown!r}: must be {wanted}")
             return None
 
     read("BULKHEAD_INSTANCE", "local-1", _name, "1 to 64 of A-Z a-z 0-9 . _ -")
@@ -79,13 +84,19 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     max_body_kb = read(
         "BULKHEAD_MAX_BODY_KB", "1024", _max_body_kb, "whole kilobytes from 1 to 1048576"
     )
-    schemes = " or ".join(f"{scheme}:///PATH" for scheme in LEDGER_SCHEMES)
     ledger_url = read(
-        "BULKHEAD_LEDGER_URL", "sqlite:///var/data/ledger.sqlite3", _ledger_url, schemes
+        "BULKHEAD_LEDGER_URL",
+        "sqlite:///var/data/ledger.sqlite3",
+        _ledger_url,
+        "sqlite:///PATH, postgresql://USER@HOST:PORT/NAME or mariadb://USER@HOST:PORT/NAME, the "
+        "password in a file that BULKHEAD_LEDGER_PASSWORD_FILE names",
+    )
+    ledger_password = read(
+        "BULKHEAD_LEDGER_PASSWORD_FILE", "", _password, "the path of a file that can be read"
     )
     if address is None or proxy_url is None or grace_s is None:
         raise SettingsError(problems)
-    if max_body_kb is None or ledger_url is None or problems:
+    if max_body_kb is None or ledger_url is None or ledger_password is None or problems:
         raise SettingsError(problems)
     return Settings(
         host=address[0],
@@ -95,6 +106,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         grace_s=grace_s,
         max_body_bytes=max_body_kb * 1024,
         ledger_url=ledger_url,
+        ledger_password=ledger_password,
         admin_dir=environ.get("BULKHEAD_ADMIN_DIR", ""),
     )
 
@@ -121,10 +133,16 @@ def _max_body_kb(value: str) -> int:
 
 
 def _ledger_url(value: str) -> str:
-    scheme, separator, path = value.partition(":///")
-    if scheme not in LEDGER_SCHEMES or not separator or not path:
+    if not SQLITE_URL.fullmatch(value) and not SERVER_URL.fullmatch(value):
         raise ValueError(value)
     return value
+
+
+def _password(path: str) -> str:
+    try:
+        return Path(path).read_text().strip() if path else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(path) from error
 
 
 def _matching(pattern: re.Pattern[str], value: str) -> re.Match[str]:

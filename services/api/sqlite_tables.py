@@ -1,9 +1,11 @@
 """The ledger's tables in SQLite: the schema, and every statement that reads or writes them."""
 
 import sqlite3
-from datetime import UTC, datetime
 
-from services.api.ledger import Answer, Entry, Key, Query, Write
+import msgspec
+
+from services.api import rules
+from services.api.ledger import Answer, Entry, Key, Query, Write, timestamp
 from services.identity import Identity
 
 SCHEMA_VERSION = 1
@@ -75,29 +77,72 @@ def create_schema(connection: sqlite3.Connection) -> None:
 
 
 class SqliteTransaction:
-    """One write transaction, as rules.py uses it; the caller begins and commits it."""
+    """One write transaction; the caller begins and commits it."""
 
     def __init__(self, connection: sqlite3.Connection, identity: Identity, at: float) -> None:
+        self._connection = connection
         self._execute = connection.execute
         self._identity = identity
         self._at = at
-        moment = datetime.fromtimestamp(at, UTC)
-        self._now = moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+        self._now = timestamp(at)
 
-    @property
-    def now(self) -> str:
-        """The time of this transaction, RFC 3339 in UTC."""
-        return self._now
-
-    def stored_answer(self, key: str) -> tuple[bytes, Answer] | None:
-        """The fingerprint and the answer that are stored with `key`."""
+    def apply(self, write: Write) -> Answer:
+        """Execute `write` once: a key that was answered before gets its stored answer again."""
+        if write.key is None:
+            return self._decide(write)
         row = self._execute(
-            "SELECT fingerprint, status, body, etag, location FROM keys WHERE key = ?", (key,)
+            "SELECT fingerprint, status, body, etag, location FROM keys WHERE key = ?",
+            (write.key.text,),
         ).fetchone()
-        return row and (row[0], Answer(*row[1:]))
+        if row:
+            return rules.replay(write.key, row[0], Answer(*row[1:]))
+        answer = self._decide(write)
+        self._store_answer(write.key, answer)
+        return answer
 
-    def store_answer(self, key: Key, answer: Answer) -> None:
-        """Keep `answer` for replays of `key`."""
+    def _decide(self, write: Write) -> Answer:
+        entry = select_entry(self._connection, write.entry_id)
+        deleted = 0 if entry else self._deleted_version(write.entry_id)
+        answer, change = rules.decide(write, entry, deleted, self._now)
+        if change is not None:
+            self._carry_out(change)
+            self._note_effect(write, change.version)
+        return answer
+
+    def _carry_out(self, change: rules.Change) -> None:
+        entry = change.entry
+        if change.how == "insert":
+            self._execute(
+                f"INSERT INTO entries ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                msgspec.structs.astuple(entry),
+            )
+        elif change.how == "update":
+            self._execute(
+                "UPDATE entries SET account = ?, amount = ?, memo = ?, version = ?, updated_at = ?"
+                " WHERE id = ?",
+                (
+                    entry.account,
+                    entry.amount,
+                    entry.memo,
+                    entry.version,
+                    entry.updated_at,
+                    entry.id,
+                ),
+            )
+        else:
+            self._execute("DELETE FROM entries WHERE id = ?", (entry.id,))
+            self._execute(
+                "INSERT OR REPLACE INTO deleted (entry_id, version) VALUES (?, ?)",
+                (entry.id, change.version),
+            )
+
+    def _deleted_version(self, entry_id: str) -> int:
+        row = self._execute(
+            "SELECT version FROM deleted WHERE entry_id = ?", (entry_id,)
+        ).fetchone()
+        return row[0] if row else 0
+
+    def _store_answer(self, key: Key, answer: Answer) -> None:
         self._execute(
             "INSERT INTO keys (key, fingerprint, status, body, etag, location, expires)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -112,50 +157,7 @@ class SqliteTransaction:
             ),
         )
 
-    def entry(self, entry_id: str) -> Entry | None:
-        """The entry, or None."""
-        row = self._execute(f"SELECT {COLUMNS} FROM entries WHERE id = ?", (entry_id,)).fetchone()
-        return row and Entry(*row)
-
-    def deleted_version(self, entry_id: str) -> int:
-        """The version that the deletion of `entry_id` had; 0 when it was never deleted."""
-        row = self._execute(
-            "SELECT version FROM deleted WHERE entry_id = ?", (entry_id,)
-        ).fetchone()
-        return row[0] if row else 0
-
-    def insert(self, entry: Entry) -> None:
-        """Add a new entry."""
-        self._execute(
-            f"INSERT INTO entries ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                entry.id,
-                entry.account,
-                entry.amount,
-                entry.memo,
-                entry.version,
-                entry.created_at,
-                entry.updated_at,
-            ),
-        )
-
-    def update(self, entry: Entry) -> None:
-        """Put `entry` in the place of the one with its id."""
-        self._execute(
-            "UPDATE entries SET account = ?, amount = ?, memo = ?, version = ?, updated_at = ?"
-            " WHERE id = ?",
-            (entry.account, entry.amount, entry.memo, entry.version, entry.updated_at, entry.id),
-        )
-
-    def delete(self, entry: Entry, version: int) -> None:
-        """Remove `entry`; its deletion is version `version`."""
-        self._execute("DELETE FROM entries WHERE id = ?", (entry.id,))
-        self._execute(
-            "INSERT OR REPLACE INTO deleted (entry_id, version) VALUES (?, ?)", (entry.id, version)
-        )
-
-    def note_effect(self, write: Write, version: int) -> None:
-        """Add the effects row of one applied write."""
+    def _note_effect(self, write: Write, version: int) -> None:
         self._execute(
             "INSERT INTO effects (request_id, key, op, entry_id, version, instance, boot, at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",

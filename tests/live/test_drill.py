@@ -280,6 +280,7 @@ def test_a_signal_undoes_the_fault_and_stops_everything(
         return [line for text in found for line in text.splitlines() if f'"{kind}"' in line]
 
     wait_until("the fault is held", lambda: events("held") or child.poll() is not None, 40)
+    assert child.poll() is None, "".join(child.communicate())
     for number in signals:  # a person who sees nothing happen presses it again
         child.send_signal(number)
         wait_until("it has been taken", partial(taken, child.pid, number))

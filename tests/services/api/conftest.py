@@ -1,4 +1,8 @@
-"""Fixtures: instances of the API service, each test (or module) with a ledger of its own."""
+"""Fixtures: instances of the API service, each test (or module) with a ledger of its own.
+
+`api`, `twin` and `shared_fleet` come once for each kind of ledger: what their tests say is the
+contract of all of them.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,13 +11,15 @@ from pathlib import Path
 import pytest
 
 from tests.services.api.processes import Api, Fleet
+from tests.support import databases
+from tests.support.databases import Server
 from tests.support.ports import free_ports
 
 
 @contextmanager
-def running_fleet(folder: Path) -> Iterator[Fleet]:
+def running_fleet(folder: Path, server: Server | None = None) -> Iterator[Fleet]:
     with free_ports() as ports:
-        fleet = Fleet(folder, ports)
+        fleet = Fleet(folder, ports, server)
         try:
             yield fleet
             fleet.stop()
@@ -28,9 +34,21 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
         yield fleet
 
 
+@pytest.fixture(scope="session", params=["sqlite", *databases.KINDS])
+def server(request: pytest.FixtureRequest) -> Iterator[Server | None]:
+    """Where the ledgers are: None for files, or a database server for all tests of this process."""
+    if request.param == "sqlite":
+        yield None
+        return
+    with databases.running(request.param) as server:
+        yield server
+
+
 @pytest.fixture(scope="module")
-def shared_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    with running_fleet(tmp_path_factory.mktemp("shared")) as fleet:
+def shared_fleet(
+    tmp_path_factory: pytest.TempPathFactory, server: Server | None
+) -> Iterator[Fleet]:
+    with running_fleet(tmp_path_factory.mktemp("shared"), server) as fleet:
         yield fleet
 
 

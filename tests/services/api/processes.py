@@ -7,12 +7,14 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any
 
+from tests.support.databases import Server
 from tests.support.http import Answer, request
 from tests.support.ports import is_free
 from tests.support.waiting import wait_until
@@ -114,8 +116,12 @@ class Api:
 class Fleet:
     """The instances of one test."""
 
-    def __init__(self, folder: Path, ports: list[int]) -> None:
+    def __init__(self, folder: Path, ports: list[int], server: Server | None = None) -> None:
         self.folder = folder
+        self._server = server
+        self._database = f"test_{uuid.uuid4().hex}"
+        if server:
+            server.sql(f"CREATE DATABASE {self._database}")
         self.instances: list[Api] = []
         # A test that provokes a fault of the service finds its traceback in the log.
         self.expect_faults = False
@@ -123,6 +129,8 @@ class Fleet:
 
     def launch(self, port: int = 0, **settings: str) -> Api:
         """Start an instance without waiting for it; settings are named without BULKHEAD_."""
+        if self._server:
+            settings = self._server.settings(self._database) | settings
         named = {f"BULKHEAD_{name.upper()}": value for name, value in settings.items()}
         number = len(self.instances) + 1
         api = Api(f"api-{number}", port or self._ports[number - 1], self.folder, named)
@@ -153,7 +161,9 @@ class Fleet:
                 api.kill()
 
     def sql(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        """The rows of a query on the ledger's own file."""
+        """The rows of a query on the ledger's own file, or on its server."""
+        if self._server:
+            return self._server.sql(query, *values, database=self._database)
         with closing(self.database()) as database:
             return database.execute(query, values).fetchall()
 

@@ -185,7 +185,7 @@ def test_a_bad_change_is_refused(api: Api, body: object) -> None:
     "draft",
     [
         {"account": "A.z_0-9" + "x" * 57, "amount": 10**12, "memo": "😀" * 500},
-        {"account": "a", "amount": -(10**12), "memo": "\x00\n"},
+        {"account": "a", "amount": -(10**12), "memo": "\x01\n"},
         {"account": "a", "amount": 3.0},
     ],
 )

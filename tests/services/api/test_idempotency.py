@@ -47,7 +47,7 @@ def test_a_replay_on_another_instance_is_the_first_answer(
     assert first.status in (200, 201, 204)
     assert content(second) == content(first)
     assert (replayed(first), replayed(second)) == (False, True)
-    applied = shared_fleet.sql("SELECT op FROM effects WHERE key = ?", headers["Idempotency-Key"])
+    applied = shared_fleet.sql('SELECT op FROM effects WHERE "key" = ?', headers["Idempotency-Key"])
     ops = {"POST": "create", "PUT": "replace", "PATCH": "change", "DELETE": "delete"}
     assert applied == [(ops[method],)]
 
@@ -67,7 +67,7 @@ def test_many_clients_with_one_key_have_one_effect(
     entry_id = answers[0].json()["id"]
     assert shared_fleet.sql("SELECT count(*) FROM entries WHERE id = ?", entry_id) == [(1,)]
     assert shared_fleet.sql(
-        "SELECT entry_id, version FROM effects WHERE key = ?", headers["Idempotency-Key"]
+        'SELECT entry_id, version FROM effects WHERE "key" = ?', headers["Idempotency-Key"]
     ) == [(entry_id, 1)]
 
 
@@ -120,7 +120,7 @@ def test_a_late_attempt_of_the_proxy_overwrites_nothing(
     late = api.request("PUT", path, {"account": "a", "amount": 1}, attempt)
     assert (content(late), replayed(late)) == (content(old), True)
     assert api.get(path).json()["amount"] == 2
-    keys = shared_fleet.sql("SELECT key FROM effects WHERE entry_id = ? ORDER BY seq", path[16:])
+    keys = shared_fleet.sql('SELECT "key" FROM effects WHERE entry_id = ? ORDER BY seq', path[16:])
     assert keys == [(f"proxy:{proxy_request}",), (f"proxy:{newer['X-Proxy-Request']}",)]
 
 
@@ -135,7 +135,7 @@ def test_a_delete_that_the_proxy_repeats_is_not_404(api: Api, twin: Api) -> None
 def test_the_clients_key_goes_before_the_proxys(api: Api, shared_fleet: Fleet) -> None:
     headers = {**key(), "X-Proxy-Request": uuid.uuid4().hex}
     entry = api.request("POST", ENTRIES, DRAFT, headers).json()
-    assert shared_fleet.sql("SELECT key FROM effects WHERE entry_id = ?", entry["id"]) == [
+    assert shared_fleet.sql('SELECT "key" FROM effects WHERE entry_id = ?', entry["id"]) == [
         (headers["Idempotency-Key"],)
     ]
 
@@ -143,7 +143,7 @@ def test_the_clients_key_goes_before_the_proxys(api: Api, shared_fleet: Fleet) -
 def test_a_write_without_a_key_is_applied_every_time(api: Api, shared_fleet: Fleet) -> None:
     first, second = api.add(), api.add()
     assert first.json()["id"] != second.json()["id"]
-    assert shared_fleet.sql("SELECT key FROM effects WHERE entry_id = ?", first.json()["id"]) == [
+    assert shared_fleet.sql('SELECT "key" FROM effects WHERE entry_id = ?', first.json()["id"]) == [
         (None,)
     ]
 

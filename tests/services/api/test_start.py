@@ -9,6 +9,11 @@ import pytest
 from services.api.settings import Settings, SettingsError, read_settings
 from tests.services.api.processes import Api, Fleet
 
+LEDGERS = (
+    "sqlite:///PATH, postgresql://USER@HOST:PORT/NAME or mariadb://USER@HOST:PORT/NAME, the "
+    "password in a file that BULKHEAD_LEDGER_PASSWORD_FILE names"
+)
+
 
 def failure(api: Api) -> tuple[int, str]:
     code = api.wait()
@@ -24,6 +29,7 @@ def test_defaults_work_by_hand() -> None:
         grace_s=10.0,
         max_body_bytes=1024 * 1024,
         ledger_url="sqlite:///var/data/ledger.sqlite3",
+        ledger_password="",
         admin_dir="",
     )
 
@@ -39,6 +45,7 @@ def test_every_wrong_setting_is_named_at_once() -> None:
                 "BULKHEAD_GRACE_S": "-1",
                 "BULKHEAD_MAX_BODY_KB": "1.5",
                 "BULKHEAD_LEDGER_URL": "mongodb:///x",
+                "BULKHEAD_LEDGER_PASSWORD_FILE": "/nowhere",
             }
         )
     assert caught.value.problems == [
@@ -50,7 +57,8 @@ def test_every_wrong_setting_is_named_at_once() -> None:
         " such as http://127.0.0.1:8080",
         "BULKHEAD_GRACE_S = '-1': must be seconds from 0 to 3600, such as 10",
         "BULKHEAD_MAX_BODY_KB = '1.5': must be whole kilobytes from 1 to 1048576",
-        "BULKHEAD_LEDGER_URL = 'mongodb:///x': must be sqlite:///PATH",
+        f"BULKHEAD_LEDGER_URL = 'mongodb:///x': must be {LEDGERS}",
+        "BULKHEAD_LEDGER_PASSWORD_FILE = '/nowhere': must be the path of a file that can be read",
     ]
 
 
@@ -62,12 +70,21 @@ def test_every_wrong_setting_is_named_at_once() -> None:
         ("GRACE_S", ["", "nan", "inf", "3601", "ten", " 1", "1_0"]),
         ("MAX_BODY_KB", ["", "0", "-1", "1048577", "1e3", " 1", "1_0"]),
         ("LEDGER_URL", ["", "sqlite", "sqlite://", "sqlite:///", "/a/path", "SQLITE:///a"]),
+        ("LEDGER_URL", ["mariadb://h/n", "mysql://u@h/n", "postgresql://u@h", "postgresql://u@h/"]),
     ],
 )
 def test_nonsense_is_refused(name: str, values: list[str]) -> None:
     for value in values:
         with pytest.raises(SettingsError, match=f"BULKHEAD_{name}"):
             read_settings({f"BULKHEAD_{name}": value})
+
+
+def test_a_password_in_the_environment_is_refused_and_not_shown() -> None:
+    for url in ("postgresql://u:secret@h/n", "mariadb://u:secret@h:3306/n"):
+        with pytest.raises(SettingsError) as caught:
+            read_settings({"BULKHEAD_LEDGER_URL": url})
+        assert "secret" not in str(caught.value)
+        assert "u:***@h" in str(caught.value)
 
 
 def test_addresses_of_all_kinds() -> None:
@@ -82,11 +99,10 @@ def test_addresses_of_all_kinds() -> None:
 
 @pytest.mark.live
 def test_an_unknown_ledger_is_one_line_and_exit_2(fleet: Fleet) -> None:
-    api = fleet.launch(ledger_url="postgresql://localhost/ledger")
+    api = fleet.launch(ledger_url="mongodb://localhost/ledger")
     assert failure(api) == (
         2,
-        "services.api: BULKHEAD_LEDGER_URL = 'postgresql://localhost/ledger':"
-        " must be sqlite:///PATH\n",
+        f"services.api: BULKHEAD_LEDGER_URL = 'mongodb://localhost/ledger': must be {LEDGERS}\n",
     )
 
 

@@ -1,0 +1,188 @@
+"""The ledger on a database server, PostgreSQL or MariaDB, which all instances of all hosts share.
+
+A server can be away: killed, restarted, cut off. Then an operation waits for it and is tried again,
+for as long as it may wait for a lock in SQLite; whoever comes when it has been away for longer is
+refused at once, but for the one that asks whether it is back. What was broken in the middle of its
+COMMIT is not tried again: nobody knows what became of it.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from services.api import sql_tables
+from services.api.errors import ApiError, ledger_in_doubt, ledger_unreachable, overloaded
+from services.api.ledger import Answer, Counts, Entry, Page, Query, Write
+from services.api.sql_server import create_schema, make_engine, reason, shown_url, trouble
+from services.api.sql_transaction import SqlTransaction, delete_expired_keys
+from services.identity import Identity
+
+log = logging.getLogger("bulkhead.api.ledger")
+
+MAX_WAITING = 512
+PATIENCE_S = 5.0
+# One try may take so long; a server that is silent for longer is as good as dead. Long enough for a
+# commit on a busy disk, short enough for a second try within the patience.
+TRY_S = 2.0
+# Between two tries; a server that is back is found this soon.
+AGAIN_S = 0.05
+EXPIRE_S = 1.0
+EXPIRE_AT_MOST = 1000
+
+# What can go wrong with a server; `trouble` sorts it.
+FAILURES = (SQLAlchemyError, OSError, TimeoutError)
+
+Value = TypeVar("Value")
+Work = Callable[[AsyncConnection], Awaitable[Value]]
+
+
+class InDoubtError(Exception):
+    """The connection broke while a COMMIT was under way."""
+
+
+class SqlLedger:
+    """A ledger on the server that `url` names; it implements ledger.Ledger.
+
+    It opens without the server: an instance that can do nothing else still says so.
+    """
+
+    def __init__(self, url: str, password: str, identity: Identity) -> None:
+        self.counts = Counts()
+        self._identity = identity
+        self._server = shown_url(url)
+        self._engine: AsyncEngine = make_engine(url, password, identity.instance)
+        self._away_since: float | None = None
+        self._asking = False
+        self._schema_known = False
+        self._expiring = asyncio.get_running_loop().create_task(self._expire())
+
+    async def apply(self, write: Write) -> Answer:
+        """Execute `write` and answer once its effect is durable."""
+
+        async def work(connection: AsyncConnection) -> Answer:
+            return await SqlTransaction(connection, self._identity, time.time()).apply(write)
+
+        answer = await self._do(work, "writes")
+        self.counts.operations += 1
+        return answer
+
+    async def get(self, entry_id: str) -> Entry | None:
+        """The entry, or None."""
+
+        async def work(connection: AsyncConnection) -> Entry | None:
+            found = await connection.execute(sql_tables.ENTRY_BY_ID, {"entry_id": entry_id})
+            row = found.one_or_none()
+            return None if row is None else Entry(*row)
+
+        return await self._do(work, "reads")
+
+    async def list(self, query: Query) -> Page:
+        """The entries that `query` asks for."""
+
+        async def work(connection: AsyncConnection) -> Page:
+            found = (await connection.execute(sql_tables.page(query))).all()
+            shown = found[: query.limit]
+            more = len(found) > query.limit
+            return Page([Entry(*row[1:]) for row in shown], shown[-1][0] if more else None)
+
+        return await self._do(work, "reads")
+
+    async def close(self) -> None:
+        """Let go of the server; whoever still waits for it has been answered or given up."""
+        self._expiring.cancel()
+        await asyncio.gather(self._expiring, return_exceptions=True)
+        await self._engine.dispose()
+
+    async def _do(self, work: Work[Value], what: str) -> Value:
+        """Do `work` in a transaction of its own, as often as it takes, within the patience."""
+        if self.counts.waiting >= MAX_WAITING:
+            raise overloaded(what, MAX_WAITING)
+        self.counts.waiting += 1
+        deadline = time.monotonic() + PATIENCE_S
+        try:
+            while True:
+                try:
+                    return await self._attempt(work)
+                except InDoubtError as error:
+                    raise ledger_in_doubt() from error
+                except FAILURES as error:
+                    if not trouble(error):
+                        raise
+                    if self._away_for_long() or time.monotonic() + AGAIN_S > deadline:
+                        raise ledger_unreachable(PATIENCE_S) from error
+                await asyncio.sleep(AGAIN_S)
+        finally:
+            self.counts.waiting -= 1
+
+    async def _attempt(self, work: Work[Value]) -> Value:
+        """One try; of a server that has been away for long, only one at a time."""
+        if not self._away_for_long():
+            return await self._try(work)
+        if self._asking:
+            raise ledger_unreachable(PATIENCE_S)
+        self._asking = True
+        try:
+            return await self._try(work)
+        finally:
+            self._asking = False
+
+    async def _try(self, work: Work[Value]) -> Value:
+        """One try; it notes whether the server is there."""
+        try:
+            value = await self._transact(work)
+        except (InDoubtError, *FAILURES) as error:
+            if isinstance(error, InDoubtError) or trouble(error) == "away":
+                self._note_away(error)
+            raise
+        if self._away_since is not None:
+            log.warning("%s is back after %.1f s", self._server, self._away_s())
+            self._away_since = None
+        return value
+
+    async def _transact(self, work: Work[Value]) -> Value:
+        committing = False
+        try:
+            async with asyncio.timeout(TRY_S), self._engine.connect() as connection:
+                if not self._schema_known:
+                    await create_schema(connection)
+                    self._schema_known = True
+                value = await work(connection)
+                committing = True
+                await connection.commit()
+        except FAILURES as error:
+            if committing and trouble(error) != "collision":
+                raise InDoubtError(reason(error)) from error
+            raise
+        self.counts.commits += 1
+        return value
+
+    def _note_away(self, error: Exception) -> None:
+        # Connections that wait in the pool are as dead as this one, and nobody else need find out.
+        self._engine.sync_engine.dispose(close=False)
+        if self._away_since is None:
+            self._away_since = time.monotonic()
+            log.warning("%s is away: %s", self._server, reason(error))
+
+    def _away_s(self) -> float:
+        return 0.0 if self._away_since is None else time.monotonic() - self._away_since
+
+    def _away_for_long(self) -> bool:
+        return self._away_s() > PATIENCE_S
+
+    async def _expire(self) -> None:
+        """Delete keys that were kept long enough, for ever."""
+
+        async def work(connection: AsyncConnection) -> int:
+            return await delete_expired_keys(connection, time.time(), EXPIRE_AT_MOST)
+
+        while True:
+            await asyncio.sleep(EXPIRE_S)
+            try:
+                await self._attempt(work)
+            except (InDoubtError, ApiError, *FAILURES):
+                continue  # the next time is soon
