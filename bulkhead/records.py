@@ -20,7 +20,8 @@ GaveUp = Literal["", "dead_full", "dead_late", "busy_full", "busy_late", "retry_
 Effect = Literal["", "none", "applied", "replayed"]
 EventKind = Literal["phase", "inject", "held", "heal", "healed", "failed", "skipped", "state"]
 WatchKind = Literal[
-    "watching", "exit", "started", "ready", "hang", "crashing", "recovered", "stray", "supervisord"
+    "watching", "exit", "started", "ready", "hang", "crashing", "recovered", "stray", "supervisord",
+    "host",
 ]  # fmt: skip
 
 
@@ -163,6 +164,7 @@ class WatchRow(msgspec.Struct, frozen=True):
       ready after that.
     - stray: something was done about processes whose leader has died; `detail` says what.
     - supervisord: it had died, and another was started.
+    - host: another host was heard for the first time, is silent, or is heard again (`detail`).
     """
 
     t: float

@@ -9,7 +9,13 @@ from pydantic_core import PydanticUndefined
 
 from bulkhead import errors
 from bulkhead.cli import EPILOG, main
-from bulkhead.topology.model import ProxySection, Section, ServiceSection, StackSection
+from bulkhead.topology.model import (
+    HostsSection,
+    ProxySection,
+    Section,
+    ServiceSection,
+    StackSection,
+)
 
 SETTINGS = Path("docs/settings.md").read_text()
 README = Path("README.md").read_text()
@@ -34,6 +40,7 @@ def check(section: type[Section], prefix: str) -> None:
 def test_every_setting_is_documented_with_its_default() -> None:
     check(StackSection, "stack")
     check(ProxySection, "proxy")
+    check(HostsSection, "hosts")
     check(ServiceSection, "services.NAME")
 
 

@@ -34,7 +34,7 @@ def reload(topology: Topology, say: Say, dry_run: bool = False) -> Plan:
     """
     home = Home(topology.home)
     with lock(home):
-        return _become(home, record.require(home), topology, say, dry_run)
+        return _become(home, record.require_whole(home), topology, say, dry_run)
 
 
 def scale(home: Home, numbers: Mapping[str, int], say: Say, dry_run: bool = False) -> Plan:
@@ -46,7 +46,7 @@ def scale(home: Home, numbers: Mapping[str, int], say: Say, dry_run: bool = Fals
         StateError, StartError: as `reload`.
     """
     with lock(home):
-        running = record.require(home)
+        running = record.require_whole(home)
         return _become(home, running, scaled(running, numbers), say, dry_run)
 
 

@@ -48,8 +48,10 @@ def _set_aside(path: Path) -> None:
 
 
 def _ports_taken(topology: Topology, taken: list[Listener]) -> list[str]:
-    host, _, port = topology.proxy.listen.rpartition(":")
-    wanted = [("proxy.listen", "nginx", host, int(port))]
+    wanted = []
+    if topology.has_proxy:
+        host, _, port = topology.proxy.listen.rpartition(":")
+        wanted.append(("proxy.listen", "nginx", host, int(port)))
     wanted += [
         (f"services.{one.service}.port", one.name, one.host, one.port)
         for one in topology.instances()

@@ -9,7 +9,8 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from bulkhead.control.unix import UnixConnection
-from bulkhead.topology.model import Instance
+from bulkhead.render.paths import Home
+from bulkhead.topology.model import Instance, Topology
 
 CONNECT_S = 0.25
 PROBE_TIMEOUT_S = 2.5  # more than the internal listener's own read time-out, so nginx answers first
@@ -31,9 +32,16 @@ def accepts(instance: Instance) -> bool:
         return True
 
 
-def instance_ready(internal: Path, instance: Instance) -> bool:
-    """Whether this instance says it is ready, in its own name."""
-    status, who = _get(internal, f"/{instance.name}/readyz")
+def instance_ready(topology: Topology, instance: Instance) -> bool:
+    """Whether this instance says it is ready, in its own name.
+
+    It is asked through nginx, as clients will; on a host without one, at its own address.
+    """
+    if topology.has_proxy:
+        status, who = _get(Home(topology.home).internal_socket, f"/{instance.name}/readyz")
+    else:
+        connection = HTTPConnection(instance.host, instance.port, timeout=PROBE_TIMEOUT_S)
+        status, who = _ask(connection, "GET", "/readyz")
     return status == 200 and who == instance.name
 
 

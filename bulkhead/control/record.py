@@ -141,5 +141,22 @@ def require(home: Home) -> Record:
     raise StateError(f"the stack in {home.path} is not up: run `make up`")
 
 
+def require_whole(home: Home) -> Record:
+    """As `require`, of a stack that is on this host alone.
+
+    Raises:
+        StateError: also when this host is one of several: what is asked for takes all of them.
+    """
+    found = require(home)
+    role = found.resolved().hosts.role
+    if role != "all":
+        raise StateError(
+            f'this is one host of several (hosts.role = "{role}"), and this command changes or '
+            "loads a whole stack: on an application host change the topology and `make restart`, "
+            "one host after the other"
+        )
+    return found
+
+
 def _path(home: Home) -> Path:
     return home.run / "stack.json"

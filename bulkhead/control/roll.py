@@ -30,7 +30,7 @@ def roll(home: Home, wanted: Sequence[str], say: Say) -> list[Turn]:
         StartError: a new process did not become ready; the instances after it are untouched.
     """
     with lock(home):
-        running = record.require(home)
+        running = record.require_whole(home)
         topology = running.resolved()
         chosen = choose(topology, wanted)
         site = Site.of(topology)

@@ -76,12 +76,15 @@ def down(home: Home, say: Say) -> bool:
 
 
 def render(topology: Topology, program: Path) -> list[File]:
-    """Every configuration file of the stack, nginx's first."""
+    """Every configuration file of the stack, nginx's first if there is one."""
     user = "root" if os.geteuid() == 0 else None
     watched = topology.proxy.balancer == "watched"
-    modules = nginx.find_modules(program) if watched else None
+    proxy = []
+    if topology.has_proxy:
+        modules = nginx.find_modules(program) if watched else None
+        proxy = render_nginx(topology, user, modules)
     return [
-        *render_nginx(topology, user, modules),
+        *proxy,
         *render_supervisor(topology, program, INTERPRETER, user),
         render_watch(topology, INTERPRETER),
     ]
@@ -90,10 +93,13 @@ def render(topology: Topology, program: Path) -> list[File]:
 def _test(topology: Topology) -> tuple[Path, list[File]]:
     """Find nginx, render everything, and let nginx judge its part, before anything changes."""
     home = Home(topology.home)
-    program = nginx.find_nginx(topology.proxy.program, os.environ.get("PATH", ""))
+    program = Path()
+    if topology.has_proxy:
+        program = nginx.find_nginx(topology.proxy.program, os.environ.get("PATH", ""))
     preflight.make_folders(home)
     files = render(topology, program)
-    nginx.test_draft(program, home, files[0].text).unlink()
+    if topology.has_proxy:
+        nginx.test_draft(program, home, files[0].text).unlink()
     return program, files
 
 
@@ -101,7 +107,8 @@ def _start(topology: Topology, program: Path, files: list[File], say: Say) -> No
     preflight.prepare(Home(topology.home))
     markers.prepare(Home(topology.home))
     write_all(files)
-    say(f"starting supervisord, nginx and {len(topology.instances())} instances")
+    proxy = ", nginx" if topology.has_proxy else ""
+    say(f"starting supervisord{proxy} and {len(topology.instances())} instances")
     try:
         started = start_supervisord(topology, program)
         wait_ready(topology, started, lambda name: say(f"  ready: {name}"))

@@ -97,10 +97,11 @@ def wait_ready(topology: Topology, started: Record, ready: Say) -> None:
         StartError: something keeps crashing or took too long; with the last lines it printed.
     """
     home = Home(topology.home)
-    _wait(home, started, [_proxy(home), *_instances(topology, home)], ready)
-    _wait(
-        home, started, _routes(topology), ready
-    )  # last: a probe of a dead route is a failed request
+    proxy = [_proxy(home)] if topology.has_proxy else []
+    _wait(home, started, [*proxy, *_instances(topology)], ready)
+    if topology.hosts.role == "all":
+        # Last: a probe of a dead route is a failed request.
+        _wait(home, started, _routes(topology), ready)
 
 
 def _wait(home: Home, started: Record, waiting: list[Awaited], ready: Say) -> None:
@@ -122,11 +123,11 @@ def _proxy(home: Home) -> Awaited:
     return Awaited("nginx", lambda: readiness.proxy_ready(home.internal_socket), PROXY_BOOT_S)
 
 
-def _instances(topology: Topology, home: Home) -> list[Awaited]:
+def _instances(topology: Topology) -> list[Awaited]:
     def awaited(one: Instance) -> Awaited:
         return Awaited(
             one.name,
-            lambda: readiness.accepts(one) and readiness.instance_ready(home.internal_socket, one),
+            lambda: readiness.accepts(one) and readiness.instance_ready(topology, one),
             topology.services[one.service].boot_s,
         )
 

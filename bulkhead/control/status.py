@@ -60,7 +60,8 @@ def status(topology: Topology, record: Record) -> StackStatus:
         StateError: supervisord does not answer.
     """
     home = Home(topology.home)
-    order = [WATCH, NGINX, *(one.name for one in topology.instances())]
+    proxy = [NGINX] if topology.has_proxy else []
+    order = [WATCH, *proxy, *(one.name for one in topology.instances())]
     programs = {one.name: one for one in _programs(home, record)}
     respawns = restarts(home)
     standing = _standing(home)
@@ -129,13 +130,12 @@ def _program(
 
 def _ready(topology: Topology, name: str) -> bool:
     """Whether a program that runs says so itself."""
-    socket = Home(topology.home).internal_socket
     if name == WATCH:
         return True
     if name == NGINX:
-        return readiness.proxy_ready(socket)
+        return readiness.proxy_ready(Home(topology.home).internal_socket)
     return any(
-        readiness.instance_ready(socket, one) for one in topology.instances() if one.name == name
+        readiness.instance_ready(topology, one) for one in topology.instances() if one.name == name
     )
 
 

@@ -40,6 +40,8 @@ def upgrade(home: Home, say: Say) -> Upgrade:
     with lock(home):
         running = record.require(home)
         topology = running.resolved()
+        if not topology.has_proxy:
+            raise StateError('this host has no nginx (hosts.role = "application")')
         if not topology.file.stack.watch:
             raise StateError(
                 "stack.watch = false: nobody would let the old workers go; `make restart` brings "

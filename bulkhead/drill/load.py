@@ -40,7 +40,7 @@ def run(topology: Topology, asked: bool, load: Load, say: Say, colour: bool) -> 
     found = record.read(home)
     if asked or not (found and found.leads()):
         stack.up(topology, say)
-    running = record.require(home)
+    running = record.require_whole(home)
     topology = running.resolved()
     run_ = rundir.create(home.runs, "load")
     rundir.write_provenance(run_, dict(topology.file.model_dump(mode="json")), running.nginx)

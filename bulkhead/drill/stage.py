@@ -61,7 +61,7 @@ def here(home: Home, drill: Drill, assignments: Sequence[str]) -> Iterator[Site]
         StateError: it is not up.
         ConfigError: it runs with other settings than the drill is about.
     """
-    running = record.require(home)
+    running = record.require_whole(home)
     topology = _require_rows(running.resolved())
     fits(drill, topology)
     settings = [*drill.file.settings, *assignments]

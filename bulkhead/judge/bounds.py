@@ -144,7 +144,8 @@ def _share(case: Case, instance: str, low: float, high: float) -> Check:
 _SHARE = """
     SELECT round(count(*) FILTER (instance = $instance) / nullif(count(*), 0), 4)
     FROM requests
-    WHERE phase = 'faults' AND status > 0 AND regexp_replace(instance, '-[0-9]+$', '') = $service
+    WHERE phase = 'faults' AND status > 0
+        AND regexp_replace(instance, '-[0-9]+([.].*)?$', '') = $service
 """
 
 

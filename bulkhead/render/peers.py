@@ -12,6 +12,8 @@ from bulkhead.render.files import File
 from bulkhead.render.paths import Home
 from bulkhead.topology.model import Topology
 
+NOBODY = "nobody\n"  # the table of a proxy that knows no instance yet
+
 State = Literal["up", "down", "out"]
 
 
@@ -30,9 +32,12 @@ class Peer:
 
 def table(peers: Iterable[Peer]) -> str:
     """The text for nginx."""
-    return "".join(
-        f"{one.service} {one.name} {one.address} {one.weight} {one.state} {one.boot}\n"
-        for one in peers
+    return (
+        "".join(
+            f"{one.service} {one.name} {one.address} {one.weight} {one.state} {one.boot}\n"
+            for one in peers
+        )
+        or NOBODY
     )
 
 

@@ -71,6 +71,7 @@ def render_supervisor(
         run=supervisor_percent(str(home.run)),
         log=supervisor_percent(str(home.log)),
         watch=topology.file.stack.watch,
+        has_proxy=topology.has_proxy,
         watch_command=launched(
             topology, interpreter, WATCH, [interpreter, "-m", "bulkhead.watch", home.path]
         ),
@@ -109,12 +110,15 @@ def _program(topology: Topology, home: Home, one: Instance, interpreter: Path) -
         "BULKHEAD_ROWS": str(home.service_rows) if topology.file.stack.rows else "",
         "BULKHEAD_GRACE_S": f"{service.grace_s:g}",
         "BULKHEAD_MAX_BODY_KB": str(topology.proxy.max_body_kb),
-        "BULKHEAD_LEDGER_URL": f"sqlite:///{home.ledger}",
+        "BULKHEAD_LEDGER_URL": topology.file.stack.ledger_url or f"sqlite:///{home.ledger}",
         "BULKHEAD_SECRET_FILE": str(home.secret),
         "BULKHEAD_WORKERS": str(service.workers),
         "BULKHEAD_BOOTS": str(home.boots),
         "BULKHEAD_OUT": str(home.out / one.name),
     }
+    if topology.file.stack.ledger_password_file:
+        password = topology.root / topology.file.stack.ledger_password_file
+        variables["BULKHEAD_LEDGER_PASSWORD_FILE"] = str(password)
     if topology.file.stack.admin:
         variables["BULKHEAD_ADMIN_DIR"] = str(home.admin)
     watch = topology.file.stack.watch

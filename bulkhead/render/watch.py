@@ -23,7 +23,7 @@ def supervisord_command(home: Home, interpreter: Path) -> list[str]:
 def render_watch(topology: Topology, interpreter: Path) -> File:
     """watch.json. `interpreter` is the Python that the stack runs."""
     home, proxy = Home(topology.home), topology.proxy
-    programs = [_program(NGINX, NGINX, proxy.grace_s)]
+    programs = [_program(NGINX, NGINX, proxy.grace_s)] if topology.has_proxy else []
     programs += [_instance(topology, one) for one in topology.instances()]
     if topology.file.stack.watch:
         programs.insert(0, _program(WATCH, WATCH, WATCH_GRACE_S))
@@ -31,7 +31,11 @@ def render_watch(topology: Topology, interpreter: Path) -> File:
         "root": str(topology.root),
         "python": str(interpreter),
         "supervisord": supervisord_command(home, interpreter),
-        "peers": proxy.balancer == "watched",
+        "peers": topology.has_proxy and proxy.balancer == "watched",
+        "host": topology.hosts.name,
+        "hear": topology.hosts.hear,
+        "tell": topology.hosts.tell,
+        "key_file": str(topology.root / topology.hosts.key_file) if topology.hosts.key_file else "",
         "closing_s": proxy.closing_s if proxy.balancer == "watched" else 0,
         "proxy_grace_s": proxy.grace_s,
         "programs": programs,

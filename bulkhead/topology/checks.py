@@ -107,12 +107,57 @@ def names_are_free(topology: Topology) -> Iterator[Problem]:
 
 
 def hosts_are_addresses(topology: Topology) -> Iterator[Problem]:
-    """The pattern of a host lets 127.0.0.999 pass."""
+    """The pattern of a host lets 127.0.0.999 pass; and only a proxy elsewhere needs another."""
     for name, service in topology.services.items():
+        path = f"services.{name}.host"
         try:
-            ip_address(service.host)
+            address = ip_address(service.host)
         except ValueError:
-            yield f"services.{name}.host", service.host, "is not an IP address"
+            yield path, service.host, "is not an IP address"
+            continue
+        if not address.is_loopback and topology.hosts.role != "application":
+            yield (
+                path,
+                service.host,
+                "is not a loopback address; only a proxy on another host needs one "
+                '(hosts.role = "application")',
+            )
+
+
+# What each role of a host has to be told, and what it does not use.
+HOST_KEYS = {
+    "all": (),
+    "proxy": ("hear", "key_file"),
+    "application": ("name", "tell", "url", "key_file"),
+}
+
+
+def hosts_find_each_other(topology: Topology) -> Iterator[Problem]:
+    """An application host tells its proxies of its instances, and a proxy hears that."""
+    hosts = topology.hosts
+    for key in ("name", "hear", "tell", "url", "key_file"):
+        value, needed = getattr(hosts, key), key in HOST_KEYS[hosts.role]
+        if needed and not value:
+            yield f"hosts.{key}", value, f'is needed with hosts.role = "{hosts.role}"'
+        if value and not needed:
+            yield f"hosts.{key}", value, f'is not used with hosts.role = "{hosts.role}"'
+    if hosts.role != "all" and topology.proxy.balancer != "watched":
+        yield "proxy.balancer", topology.proxy.balancer, 'must be "watched" with several hosts'
+    places = [("tell", one) for one in hosts.tell] + [("hear", hosts.hear)] * bool(hosts.hear)
+    for key, place in places:
+        if not 1 <= int(place.rpartition(":")[2]) <= 65535:
+            yield f"hosts.{key}", place, "the port must be 1 to 65535"
+
+
+def servers_have_passwords(topology: Topology) -> Iterator[Problem]:
+    """A file without a server is a mistake in the other key."""
+    stack = topology.file.stack
+    if stack.ledger_password_file and not stack.ledger_url:
+        yield (
+            "stack.ledger_password_file",
+            stack.ledger_password_file,
+            "is for a server; set stack.ledger_url, too",
+        )
 
 
 def environment_is_ours(topology: Topology) -> Iterator[Problem]:
@@ -211,5 +256,7 @@ CHECKS: tuple[Check, ...] = (
     listens_on_loopback,
     workers_are_gunicorns,
     balancer_is_fed,
+    hosts_find_each_other,
+    servers_have_passwords,
     home_is_usable,
 )

@@ -13,6 +13,7 @@ from bulkhead.errors import ConfigError
 from bulkhead.topology import problems
 from bulkhead.topology.checks import CHECKS
 from bulkhead.topology.model import (
+    HostsSection,
     ProxySection,
     Section,
     ServiceSection,
@@ -26,6 +27,7 @@ Tree = dict[str, object]
 SECTIONS: dict[str, type[Section]] = {
     "stack": StackSection,
     "proxy": ProxySection,
+    "hosts": HostsSection,
     "services": ServiceSection,
 }
 

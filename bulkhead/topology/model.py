@@ -12,7 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,19}$")]
 Address = Annotated[str, Field(pattern=r"^(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-f:]+\]):\d{1,5}$")]
-Host = Annotated[str, Field(pattern=r"^127(\.\d{1,3}){3}$")]
+Host = Annotated[str, Field(pattern=r"^\d{1,3}(\.\d{1,3}){3}$")]
+# Of a machine or a container; "" where there is only one.
+HostName = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9-]{0,31})?$")]
+Place = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*:\d{1,5}$")]
+# No password in it: this file is in a repository.
+LedgerUrl = Annotated[
+    str,
+    Field(pattern=r"^((postgresql|mariadb)://[A-Za-z0-9_.-]+@[A-Za-z0-9.:-]+/[A-Za-z0-9_-]+)?$"),
+]
+Role = Literal["all", "proxy", "application"]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(ge=0.01, le=3600)]
 Route = Annotated[str, Field(pattern=r"^/([A-Za-z0-9._~-]+/)*$")]
@@ -39,6 +48,19 @@ class StackSection(Section):
     rows: bool = True
     admin: bool = True
     watch: bool = True
+    ledger_url: LedgerUrl = ""
+    ledger_password_file: str = ""
+
+
+class HostsSection(Section):
+    """A stack of several hosts: what this one does, and how they find each other."""
+
+    role: Role = "all"
+    name: HostName = ""
+    hear: Annotated[str, Field(pattern=r"^(\d{1,3}(\.\d{1,3}){3}:\d{1,5})?$")] = ""
+    tell: list[Place] = []
+    url: Annotated[str, Field(pattern=r"^(http://[A-Za-z0-9][A-Za-z0-9.-]*:\d{1,5})?$")] = ""
+    key_file: str = ""
 
 
 class ProxySection(Section):
@@ -99,6 +121,7 @@ class TopologyFile(Section):
 
     stack: StackSection = StackSection()
     proxy: ProxySection = ProxySection()
+    hosts: HostsSection = HostsSection()
     services: Annotated[dict[Name, ServiceSection], Field(min_length=1)]
 
 
@@ -138,6 +161,16 @@ class Topology:
         return self.file.proxy
 
     @property
+    def hosts(self) -> HostsSection:
+        """What this host does in a stack of several."""
+        return self.file.hosts
+
+    @property
+    def has_proxy(self) -> bool:
+        """Whether this host runs nginx."""
+        return self.hosts.role != "application"
+
+    @property
     def services(self) -> dict[str, ServiceSection]:
         """The services by name, in the file's order."""
         return self.file.services
@@ -145,13 +178,21 @@ class Topology:
     @property
     def url(self) -> str:
         """Where a client of this host reaches the stack."""
+        if self.hosts.url:
+            return self.hosts.url
         host, _, port = self.proxy.listen.rpartition(":")
         return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
 
     def instances(self, service: str | None = None) -> list[Instance]:
-        """Every instance, or those of one service, in the order of the file."""
+        """Every instance of this host, or those of one service, in the order of the file.
+
+        Where there are several hosts a name ends in that of its host: `api-1.app-a`.
+        """
+        if self.hosts.role == "proxy":
+            return []
+        host = f".{self.hosts.name}" if self.hosts.name else ""
         return [
-            Instance(f"{name}-{number}", name, one.host, one.port + number - 1, weight)
+            Instance(f"{name}-{number}{host}", name, one.host, one.port + number - 1, weight)
             for name, one in self.services.items()
             if service in (None, name)
             for number, weight in enumerate(one.weights or [1] * one.instances, 1)

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ValidationError
@@ -31,12 +32,19 @@ _PATTERNS = {
     "services": "must be 1 to 20 lower-case letters and digits, a letter first",
     "program": "must be the name or the path of a program",
     "listen": 'must be an address and a port, such as "127.0.0.1:8080"',
-    "host": 'must be a loopback address, such as "127.0.0.1"',
+    "host": 'must be an IPv4 address, such as "127.0.0.1"',
+    "hosts.name": "must be 1 to 32 lower-case letters, digits and hyphens",
+    "hear": 'must be an IPv4 address and a port, such as "10.0.0.2:8070"',
+    "tell": 'must be a name or an address and a port, such as "proxy:8070"',
+    "url": 'must be http://HOST:PORT, such as "http://proxy:8080"',
+    "ledger_url": "must be postgresql://USER@HOST:PORT/NAME or mariadb://USER@HOST:PORT/NAME, with "
+    "the password in the file of stack.ledger_password_file",
     "routes": 'must begin and end with "/", such as "/api/", and hold no spaces or patterns',
     "hash_key": "must be text and nginx variables, such as $request_uri, with no spaces or braces",
     "app": 'must be a module, or module:object, such as "services.web.wsgi:app"',
     "env": "a name is capital letters, digits and underscores; a value has no quotes, ; or #",
 }
+_PASSWORD = re.compile(r"(?<=:)[^:@/]+(?=@)")  # of a URL: not for a terminal, not for a log
 
 
 def found(
@@ -80,7 +88,8 @@ def _describe(
         return path, None, "is missing"
     if kind == "string_pattern_mismatch":
         names = [str(part) for part in where if isinstance(part, str)]
-        field = next((name for name in reversed(names) if name in _PATTERNS), "")
-        return path, value, _PATTERNS.get(field, details["msg"])
+        fields = [path, *reversed(names)]
+        field = next((name for name in fields if name in _PATTERNS), "")
+        return path, _PASSWORD.sub("***", str(value)), _PATTERNS.get(field, details["msg"])
     words = _WORDS.get(kind)
     return path, value, words.format(**details.get("ctx", {})) if words else details["msg"]

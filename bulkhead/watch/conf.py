@@ -29,6 +29,10 @@ class Conf:
     root: Path
     supervisord: tuple[str, ...]  # the command that starts one
     peers: bool  # whether nginx is to be told
+    host: str  # of several, the name of this one
+    hear: str  # where to hear of the instances of other hosts
+    tell: tuple[str, ...]  # whom to tell of the instances of this one
+    key_file: Path  # the key that all hosts of a stack have
     closing_s: float
     proxy_grace_s: float
     programs: tuple[Spec, ...]
@@ -46,6 +50,10 @@ def read_conf(path: Path) -> Conf:
             root=Path(given["root"]),
             supervisord=tuple(given["supervisord"]),
             peers=given["peers"],
+            host=given["host"],
+            hear=given["hear"],
+            tell=tuple(given["tell"]),
+            key_file=Path(given["key_file"]),
             closing_s=given["closing_s"],
             proxy_grace_s=given["proxy_grace_s"],
             programs=tuple(_spec(one) for one in given["programs"]),

@@ -6,24 +6,27 @@ One thread does all of it and never waits for anybody; only supervisord is spoke
 
 import os
 import selectors
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from bulkhead.clock import now
 from bulkhead.render.paths import Home
 from bulkhead.watch import hangs
+from bulkhead.watch.announcer import Announcer
 from bulkhead.watch.book import Book
 from bulkhead.watch.conf import NGINX, WATCH, read_conf
 from bulkhead.watch.crashes import CRASHING
 from bulkhead.watch.crew import Crew
 from bulkhead.watch.ear import Ear
 from bulkhead.watch.hangs import Hang
+from bulkhead.watch.hosts import Hosts, read_key
 from bulkhead.watch.journal import Journal
 from bulkhead.watch.kernel import children, names
 from bulkhead.watch.program import Program
 from bulkhead.watch.reign import Reign
 from bulkhead.watch.strays import Retirement
-from bulkhead.watch.tell import Teller
+from bulkhead.watch.tell import NOBODY, Teller
 
 TICK_S = 0.05
 SOON_S = 0.005  # a tick while a program is just being started
@@ -62,6 +65,7 @@ class Watch:
         self._conf_stamp = 0
         self._nginx_workers: frozenset[int] = frozenset()
         self._read_conf()
+        self._announcer, self._hosts = self._other_hosts()
         self._ear = Ear(home.notify_socket)
         self._selector.register(self._ear.socket, selectors.EVENT_READ, self._hear)
         self._selector.register(
@@ -74,6 +78,8 @@ class Watch:
         while not self._ended:
             self._turn()
         self._ear.close()
+        if self._hosts:
+            self._hosts.close()
 
     def end(self) -> None:
         """End after this turn; for a signal handler."""
@@ -92,6 +98,8 @@ class Watch:
             self._hear()  # before anybody is judged by them
         if late > TICK_S:
             self._crew.forgive(late)
+        if self._hosts:
+            self._hosts.turn(late if late > TICK_S else 0.0)
         self._tick()
         self._tick_due = now() + (SOON_S if self._soon() else TICK_S)
 
@@ -175,9 +183,26 @@ class Watch:
         self._changed()
 
     def _tell(self) -> None:
+        lines = list(filter(None, map(line, self._crew.programs.values())))
+        if self._announcer:
+            self._announcer.tell(lines)
         if self._conf.peers:
-            table = "".join(map(line, self._crew.programs.values()))
-            self._teller.tell(table, self._nginx_workers)
+            if self._hosts:
+                lines += self._hosts.lines()
+            table = "".join(f"{one}\n" for one in lines)
+            self._teller.tell(table or NOBODY, self._nginx_workers)
+
+    def _other_hosts(self) -> tuple[Announcer | None, Hosts | None]:
+        """Whom to tell and whom to hear, in a stack of several hosts."""
+        conf, announcer, hosts = self._conf, None, None
+        if conf.tell:
+            key = read_key(conf.key_file)
+            announcer = Announcer(conf.host, conf.tell, key, self._journal.complain)
+        if conf.hear:
+            report = partial(self._journal.row, "host")
+            hosts = Hosts(conf.hear, read_key(conf.key_file), report)
+            hosts.register(self._selector, self._changed)
+        return announcer, hosts
 
     def _soon(self) -> bool:
         """Whether a program is just being started."""
@@ -196,9 +221,9 @@ class Watch:
 
 
 def line(program: Program) -> str:
-    """One line of nginx's table; empty for what is no instance."""
+    """A program in nginx's table; empty for what is no instance."""
     spec = program.spec
     if not spec.service:
         return ""
     boot = program.leader.process.pid if program.leader else 0
-    return f"{spec.service} {spec.name} {spec.address} {spec.weight} {program.peer()} {boot}\n"
+    return f"{spec.service} {spec.name} {spec.address} {spec.weight} {program.peer()} {boot}"

@@ -18,6 +18,7 @@ from bulkhead.clock import now
 EVERY_S = 0.25
 ANSWER_S = 0.25  # a worker that takes longer is stopped or drowning; there are others
 LONGEST = 4096
+NOBODY = "nobody\n"  # a table without instances, as render/peers.py has it
 TRIES = 16  # connections that may in a row meet a worker of a dead nginx
 
 WORKER = re.compile(rb"^x-boot: (\d+)", re.IGNORECASE | re.MULTILINE)

@@ -13,6 +13,7 @@ local settings = require "settings"
 local dict = ngx.shared.bulkhead
 
 local BLIND_MS = 1000       -- told nothing for so long, nginx believes no state any more
+local NOBODY = "nobody\n"    -- the table of a proxy that knows no instance yet
 local STATES = { up = true, down = true, out = true }
 
 local M = { services = {}, blind = true }
@@ -40,9 +41,12 @@ end
 -- A table's lines as a list of records; nil and what is wrong with it when it is none.
 function M.parse(text)
     local found, names = {}, {}
+    if text == NOBODY then
+        return found
+    end
     for line in text:gmatch("[^\n]+") do
         local service, name, address, weight, state, boot =
-            line:match("^(%l[%l%d]*) (%l[%l%d]*%-%d+) (%S+) (%d+) (%l+) (%d+)$")
+            line:match("^(%l[%l%d]*) (%l[%l%d]*%-%d+[%l%d.-]*) (%S+) (%d+) (%l+) (%d+)$")
         local wrong = problem(service, name, address, weight, state)
             or names[name] and "names an instance for the second time"
         if wrong then

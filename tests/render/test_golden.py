@@ -21,15 +21,17 @@ def rendered(assignments: list[str]) -> list[str]:
     """nginx.conf, supervisord.conf, and the peers that the watched balancer begins with."""
     topology = load(Path("stack.toml"), assignments)
     texts = render_all(topology, Path("/usr/sbin/nginx"), Path("/venv/bin/python"))
-    generation = generation_of(texts[0])
+    generation = generation_of(texts[0]) if texts[0] else "none"
     return [
         text.replace(str(ROOT), "/checkout").replace(generation, "GENERATION") for text in texts
     ]
 
 
 def render_all(topology: Topology, nginx: Path, interpreter: Path) -> tuple[str, str, str]:
-    proxy, *peers = render_nginx(topology, user=None)
     (supervisor,) = render_supervisor(topology, nginx, interpreter, user=None)
+    if not topology.has_proxy:
+        return "", supervisor.text, ""
+    proxy, *peers = render_nginx(topology, user=None)
     return proxy.text, supervisor.text, "".join(file.text for file in peers)
 
 
@@ -57,20 +59,25 @@ def test_the_real_programs_accept_them(
     nginx = find_nginx("nginx", "")
     proxy, supervisor, _ = render_all(topology, nginx, Path("/venv/bin/python"))
     conf = topology.home / "etc" / "nginx.conf"
-    conf.write_text(proxy)
-    done = subprocess.run(
-        [nginx, "-t", "-p", topology.home, "-c", conf], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    if topology.has_proxy:
+        conf.write_text(proxy)
+        done = subprocess.run(
+            [nginx, "-t", "-p", topology.home, "-c", conf],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
     (topology.home / "etc" / "supervisord.conf").write_text(supervisor)
     programs = parsed_by_supervisor(topology.home / "etc" / "supervisord.conf")
-    assert programs["nginx"][0].endswith(str(conf)) or home == "with space"
+    assert ("nginx" in programs) == topology.has_proxy
+    if topology.has_proxy:
+        assert programs["nginx"][0].endswith(str(conf)) or home == "with space"
     for one in topology.instances():
         command, environment = programs[one.name]
         assert "/venv/bin/python -m " in command
         assert environment["BULKHEAD_INSTANCE"] == one.name
         assert environment["BULKHEAD_ADDRESS"] == one.address
-        assert environment["BULKHEAD_LEDGER_URL"].endswith(f"{home}/data/ledger.sqlite3")
+        file = f"sqlite:///{topology.home}/data/ledger.sqlite3"
+        assert environment["BULKHEAD_LEDGER_URL"] == (topology.file.stack.ledger_url or file)
 
 
 def parsed_by_supervisor(conf: Path) -> dict[str, tuple[str, dict[str, str]]]:

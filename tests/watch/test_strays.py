@@ -21,7 +21,10 @@ from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
 
-CONF = Conf(Path(), (), peers=True, closing_s=0.3, proxy_grace_s=0.5, programs=())
+CONF = Conf(
+    root=Path(), supervisord=(), peers=True, host="", hear="", tell=(), key_file=Path(),
+    closing_s=0.3, proxy_grace_s=0.5, programs=(),
+)  # fmt: skip
 
 # Says so on stdout once it is ready; ends with a code that tells by which signal, or not at all.
 STRAY = """

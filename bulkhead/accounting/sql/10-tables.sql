@@ -103,7 +103,7 @@ CREATE TABLE watch (
     t DOUBLE NOT NULL,
     kind VARCHAR NOT NULL CHECK (
         kind IN ('watching', 'exit', 'started', 'ready', 'hang', 'crashing', 'recovered', 'stray',
-            'supervisord')
+            'supervisord', 'host')
     ),
     target VARCHAR NOT NULL,
     detail VARCHAR NOT NULL
