@@ -74,6 +74,18 @@ test: setup ## all tests: real processes on free ports; another stack may be up
 	@.venv/bin/python -m pytest -n 2 -m "not load"
 	@.venv/bin/python -m pytest -m load
 
+.PHONY: compose-up
+compose-up: ## the stack on several hosts, each a container (docs/containers.md): make compose-up APPS=4
+	@deploy/compose up --scale app=$(or $(APPS),2)
+
+.PHONY: compose-down
+compose-down: ## stop them; the ledger stays
+	@deploy/compose down
+
+.PHONY: compose-clean
+compose-clean: ## stop them, and remove the ledger and the secrets
+	@deploy/compose clean
+
 .PHONY: check
 check: setup ## lint, format, types and the tests that start no process
 	@.venv/bin/ruff check .

@@ -2,11 +2,18 @@
 
 import os
 from pathlib import Path
+from typing import NoReturn
 
 from bulkhead.control import markers, nginx, preflight, record
 from bulkhead.control.lock import lock
 from bulkhead.control.record import Record
-from bulkhead.control.start import INTERPRETER, Say, start_supervisord, wait_ready
+from bulkhead.control.start import (
+    INTERPRETER,
+    Say,
+    become_supervisord,
+    start_supervisord,
+    wait_ready,
+)
 from bulkhead.control.stop import stop
 from bulkhead.errors import StateError
 from bulkhead.render.files import File, differing, write_all
@@ -39,6 +46,34 @@ def up(topology: Topology, say: Say) -> bool:
         program, files = _test(topology)
         _start(topology, program, files, say)
         return True
+
+
+def serve(topology: Topology) -> NoReturn:
+    """Become the supervisord of the stack: for an init system or a container to hold.
+
+    As `up` without its patience: who started us asks by `status` whether all of it is ready, and
+    ends it by SIGTERM.
+
+    Raises:
+        StateError: a port is taken, the stack is up, or this process does not lead a session.
+        ConfigError: nginx refuses what was rendered.
+    """
+    home = Home(topology.home)
+    if os.getsid(0) != os.getpid():
+        raise StateError(
+            "serve must be the first process of its session, as a container or an init system "
+            "starts it; by hand: setsid -w bulkhead serve"
+        )
+    with lock(home):
+        found = record.settled(home)
+        if found and found.members():
+            raise StateError(f"the stack in {home.path} is up already: run `make down` first")
+        preflight.check(topology, [])
+        program, files = _test(topology)
+        preflight.prepare(home)
+        markers.prepare(home)
+        write_all(files)
+        become_supervisord(topology, program)
 
 
 def restart(topology: Topology, say: Say) -> None:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
 from bulkhead.clock import now, pause, wait_until
 from bulkhead.control import process, readiness, record
@@ -47,18 +47,7 @@ def start_supervisord(topology: Topology, nginx: Path) -> Record:
     home = Home(topology.home)
     with held(), (home.log / "supervisord.out").open("wb") as out:
         child = _spawn(topology, out)
-        leader = process.find(child.pid)
-        ticks = leader.start_ticks if leader else 0
-        started = Record(
-            pid=child.pid,
-            start_ticks=ticks,
-            machine=record.machine(),
-            nginx=str(nginx),
-            source=str(topology.root / topology.source),
-            topology=topology.file.model_dump(mode="json", exclude_unset=True),
-            session=child.pid,
-            session_ticks=ticks,
-        )
+        started = _record(topology, nginx, child.pid)
         try:
             record.write(home, started)
         except BaseException:
@@ -71,16 +60,47 @@ def start_supervisord(topology: Topology, nginx: Path) -> Record:
     return started
 
 
+def become_supervisord(topology: Topology, nginx: Path) -> NoReturn:
+    """Put the record down, and become supervisord by exec: same pid, same session.
+
+    It prints what it logs: whoever holds this process wants to see it.
+    """
+    record.write(Home(topology.home), _record(topology, nginx, os.getpid()))
+    command = [one for one in supervisord_command(Home(topology.home), INTERPRETER) if one != "-s"]
+    os.chdir(topology.root)
+    os.execve(command[0], command, _environment())
+
+
+def _record(topology: Topology, nginx: Path, pid: int) -> Record:
+    """The record of a stack whose first supervisord is, or will be, the process `pid`."""
+    leader = process.find(pid)
+    ticks = leader.start_ticks if leader else 0
+    return Record(
+        pid=pid,
+        start_ticks=ticks,
+        machine=record.machine(),
+        nginx=str(nginx),
+        source=str(topology.root / topology.source),
+        topology=topology.file.model_dump(mode="json", exclude_unset=True),
+        session=pid,
+        session_ticks=ticks,
+    )
+
+
+def _environment() -> dict[str, str]:
+    """A short and known one: what runs must not depend on who typed `make up`."""
+    return {
+        "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+        "HOME": os.environ.get("HOME", "/"),
+        "LANG": "C.UTF-8",
+    }
+
+
 def _spawn(topology: Topology, out: BinaryIO) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         supervisord_command(Home(topology.home), INTERPRETER),
         cwd=topology.root,
-        # A short and known environment: what runs must not depend on who typed `make up`.
-        env={
-            "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
-            "HOME": os.environ.get("HOME", "/"),
-            "LANG": "C.UTF-8",
-        },
+        env=_environment(),
         stdin=subprocess.DEVNULL,
         stdout=out,
         stderr=out,

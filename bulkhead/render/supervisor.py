@@ -111,7 +111,7 @@ def _program(topology: Topology, home: Home, one: Instance, interpreter: Path) -
         "BULKHEAD_GRACE_S": f"{service.grace_s:g}",
         "BULKHEAD_MAX_BODY_KB": str(topology.proxy.max_body_kb),
         "BULKHEAD_LEDGER_URL": topology.file.stack.ledger_url or f"sqlite:///{home.ledger}",
-        "BULKHEAD_SECRET_FILE": str(home.secret),
+        "BULKHEAD_SECRET_FILE": str(_secret(topology)),
         "BULKHEAD_WORKERS": str(service.workers),
         "BULKHEAD_BOOTS": str(home.boots),
         "BULKHEAD_OUT": str(home.out / one.name),
@@ -135,6 +135,12 @@ def _program(topology: Topology, home: Home, one: Instance, interpreter: Path) -
         start_s=min(math.ceil(service.boot_s), BOOTED_S) if watch else 1,
         stop_s=stop_s(service.grace_s),
     )
+
+
+def _secret(topology: Topology) -> Path:
+    """The file of the session key: this home's own, or one that several hosts share."""
+    given = topology.file.stack.session_key_file
+    return topology.root / given if given else Home(topology.home).secret
 
 
 def _command(service: ServiceSection, name: str, root: Path, interpreter: Path) -> list[str | Path]:

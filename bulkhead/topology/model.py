@@ -50,6 +50,7 @@ class StackSection(Section):
     watch: bool = True
     ledger_url: LedgerUrl = ""
     ledger_password_file: str = ""
+    session_key_file: str = ""
 
 
 class HostsSection(Section):

@@ -14,6 +14,7 @@ DEGRADED = 1  # exit code of `status` when something that should serve does not
 def add(verb: common.Add) -> None:
     """Add these verbs to the command."""
     verb("up", _up, "start the stack and wait until every instance has answered through nginx")
+    verb("serve", _serve, "start the stack in the foreground: for a container or an init system")
     verb("down", _down, "stop everything; leave no process, socket or port")
     verb("restart", _restart, "down, then up: applies every change of the topology")
     status = verb("status", _status, "every process: state, ready, restarts, memory, address")
@@ -32,6 +33,12 @@ def _up(arguments: argparse.Namespace) -> int:
         print("the stack is up already, and all of it answers")
     print()
     return _status(arguments)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from bulkhead.control import stack
+
+    stack.serve(common.topology(arguments))
 
 
 def _down(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,271 @@
+"""docker-compose.yml on a real engine: hosts are killed, frozen, cut off, added, under load.
+
+Skipped, with the reason, where no engine answers or no base image is to be had.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from tests.support.ports import free_ports
+from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.live, pytest.mark.load]
+
+ROOT = Path(__file__).parents[2]
+CLIENTS = 8
+TIMEOUT_S = 25
+# The longest that the topology lets nginx wait for a host that says nothing (services.*.timeout_s).
+SILENT_S = 10
+HELD_S = 4  # longer than it takes to find out that a host is silent
+
+
+def docker(*words: str, check: bool = True) -> str:
+    """Run docker; what it printed."""
+    done = subprocess.run(
+        ["docker", *words], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert not check or done.returncode == 0, done.stderr
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+class Compose:
+    """The containers of one project."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.name = f"test{secrets.token_hex(4)}"
+        self.port = port
+        self.environ = os.environ | {
+            "COMPOSE_PROJECT_NAME": self.name,
+            "BULKHEAD_SECRETS": str(folder / "secrets"),
+            "BULKHEAD_PORT": str(port),
+        }
+
+    def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """deploy/compose with these words."""
+        done = subprocess.run(
+            ["deploy/compose", *words],
+            cwd=ROOT, env=self.environ, capture_output=True, text=True, timeout=900, check=False,
+        )  # fmt: skip
+        assert not check or done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+        return done
+
+    def containers(self, service: str) -> list[str]:
+        """Those of one service, by their names."""
+        label = f"label=com.docker.compose.project={self.name}"
+        wanted = f"label=com.docker.compose.service={service}"
+        form = "{{.Names}}"
+        found = docker("ps", "-a", "--filter", label, "--filter", wanted, "--format", form)
+        return sorted(found.split())
+
+    def sql(self, query: str) -> list[str]:
+        """The rows of a query on the ledger."""
+        (database,) = self.containers("database")
+        words = ["psql", "-qAt", "-h", "/tmp", "-U", "bulkhead", "-d", "bulkhead", "-c", query]
+        return docker("exec", database, *words).splitlines()
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
+    """A proxy, two application hosts, a database."""
+    if not shutil.which("docker") or not docker("info", "--format", "{{.ID}}", check=False):
+        pytest.skip("no Docker engine answers: start one, or set DOCKER_HOST")
+    if not docker("image", "inspect", "debian:bookworm-slim", check=False):
+        pytest.skip("no image debian:bookworm-slim: deploy/base-image makes one")
+    with free_ports() as ports:
+        stack = Compose(tmp_path_factory.mktemp("compose"), ports[0])
+        try:
+            stack.run("up", "--scale", "app=2")
+            yield stack
+        finally:
+            stack.run("clean", check=False)
+        label = f"label=com.docker.compose.project={stack.name}"
+        for kind in ("container", "network", "volume"):
+            assert docker(kind, "ls", "-q", "--filter", label) == "", f"a {kind} is left"
+
+
+class Load:
+    """Clients that write under a key each, one write after the other, and never twice."""
+
+    def __init__(self, port: int) -> None:
+        self.acknowledged: dict[str, str] = {}
+        self.failures: list[tuple[str, str]] = []
+        self.hosts: Counter[str] = Counter()
+        self.longest_s = 0.0
+        self._port = port
+        self._end = Event()
+        self._pool = ThreadPoolExecutor(CLIENTS)
+        self._all = [self._pool.submit(self._client) for _ in range(CLIENTS)]
+
+    def _client(self) -> None:
+        connection = HTTPConnection("127.0.0.1", self._port, timeout=TIMEOUT_S)
+        body = json.dumps({"account": "compose", "amount": 1})
+        while not self._end.is_set():
+            key, began = uuid.uuid4().hex, time.monotonic()
+            headers = {"Content-Type": "application/json", "Idempotency-Key": key}
+            try:
+                connection.request("POST", "/api/v1/entries", body, headers)
+                answer = connection.getresponse()
+                text = answer.read()
+                if answer.status == 201:
+                    self.acknowledged[key] = json.loads(text)["id"]
+                    self.hosts[answer.headers["X-Instance"].rpartition(".")[2]] += 1
+                else:
+                    self.failures.append((key, f"{answer.status} {text[:200]!r}"))
+            except (OSError, HTTPException) as error:
+                connection.close()
+                self.failures.append((key, repr(error)))
+            self.longest_s = max(self.longest_s, time.monotonic() - began)
+            time.sleep(0.02)
+        connection.close()
+
+    def more(self, number: int = 50) -> None:
+        """Wait until so many more are acknowledged."""
+        before = len(self.acknowledged)
+        wait_until("writes go on", lambda: len(self.acknowledged) > before + number, 60)
+
+    def uses(self, number: int) -> None:
+        """Wait until so many hosts have answered from now on."""
+        self.hosts.clear()
+        wait_until(f"{number} hosts answer", lambda: len(self.hosts) == number, 60)
+
+    def finish(self) -> None:
+        """Let each client finish what it has begun."""
+        self._end.set()
+        for one in self._all:
+            one.result(TIMEOUT_S + 5)
+        self._pool.shutdown()
+
+
+@pytest.fixture
+def load(stack: Compose) -> Iterator[Load]:
+    """Under load; at its end nothing has failed, nothing is lost, nothing was done twice."""
+    load = Load(stack.port)
+    try:
+        load.uses(2)
+        yield load
+        load.more()
+    finally:
+        load.finish()
+    print(f"{len(load.acknowledged)} writes, {len(load.failures)} failed, {load.longest_s:.2f} s")
+    assert load.failures == []
+    found = dict(
+        row.split("|") for row in stack.sql("SELECT key, entry_id FROM effects WHERE key <> ''")
+    )
+    lost = {key for key, entry in load.acknowledged.items() if found.get(key) != entry}
+    assert lost == set()
+    twice = "SELECT key FROM effects GROUP BY key HAVING count(*) > 1"
+    assert stack.sql(twice) == []
+
+
+def meanwhile(load: Load, begin: Callable[[], object], end: Callable[[], object]) -> None:
+    """Something happens to a host, writes go on without it, and it is undone."""
+    begin()
+    try:
+        time.sleep(HELD_S)
+        load.more()
+    finally:
+        end()
+
+
+def test_an_application_host_is_killed_and_started(stack: Compose, load: Load) -> None:
+    host = stack.containers("app")[0]
+    meanwhile(load, lambda: docker("kill", host), lambda: docker("start", host))
+    load.uses(2)
+
+
+def test_an_application_host_is_frozen(stack: Compose, load: Load) -> None:
+    """What is on its way there waits for `timeout_s`, and then goes elsewhere."""
+    host = stack.containers("app")[0]
+    meanwhile(load, lambda: freeze(host), lambda: docker("unpause", host))
+    load.uses(2)
+    assert load.longest_s < SILENT_S + 3
+
+
+def freeze(host: str) -> None:
+    """`docker pause`; runc cannot freeze a container in which a health check is just starting."""
+
+    def frozen() -> bool:
+        docker("pause", host, check=False)
+        return docker("inspect", "--format", "{{.State.Paused}}", host) == "true"
+
+    wait_until("the container is frozen", frozen, 20, 0.5)
+
+
+def test_an_application_host_is_cut_off(stack: Compose, load: Load) -> None:
+    """Silence without a reset, and then an address that may be another one."""
+    host, network = stack.containers("app")[0], f"{stack.name}_default"
+    meanwhile(
+        load,
+        lambda: docker("network", "disconnect", network, host),
+        lambda: docker("network", "connect", network, host),
+    )
+    load.uses(2)
+
+
+def test_the_databases_host_is_killed_and_started(stack: Compose, load: Load) -> None:
+    (host,) = stack.containers("database")
+    docker("kill", host)
+    docker("start", host)
+    load.more()
+
+
+def test_more_application_hosts_are_found_by_themselves(stack: Compose, load: Load) -> None:
+    stack.run("up", "--scale", "app=3")
+    load.uses(3)
+    stack.run("up", "--scale", "app=2")
+    load.more()
+
+
+def test_nobody_is_root_and_nothing_can_be_written(stack: Compose) -> None:
+    for service in ("proxy", "app", "database"):
+        for host in stack.containers(service):
+            assert docker("exec", host, "id", "-u") != "0"
+            script = "touch /srv/x || touch /usr/x || touch /x"
+            assert docker("exec", host, "sh", "-c", script, check=False) == ""
+            found = docker("inspect", "--format", "{{.HostConfig.CapDrop}}", host)
+            assert found == "[ALL]"
+    (proxy,) = stack.containers("proxy")
+    published = docker("inspect", "--format", "{{.HostConfig.PortBindings}}", proxy)
+    assert published == f"map[8080/tcp:[{{127.0.0.1 {stack.port}}}]]"
+
+
+def test_a_stop_is_heard_and_lets_everything_finish(stack: Compose, load: Load) -> None:
+    """SIGTERM reaches supervisord, which drains: no writes fail, and nobody waits for SIGKILL."""
+    host = stack.containers("app")[1]
+    began = time.monotonic()
+    docker("stop", "--time", "30", host)
+    assert time.monotonic() - began < 15
+    assert docker("inspect", "--format", "{{.State.ExitCode}}", host) == "0"
+    load.more()
+    docker("start", host)
+    load.uses(2)
+
+
+def test_a_taken_port_is_one_clear_line(stack: Compose, tmp_path: Path) -> None:
+    other = Compose(tmp_path, stack.port)
+    refused = other.run("up", check=False)
+    assert (refused.returncode, refused.stderr.count("\n")) == (5, 1)
+    assert f"somebody listens on 127.0.0.1:{stack.port}" in refused.stderr
+
+
+def test_without_an_engine_it_is_one_clear_line(tmp_path: Path) -> None:
+    if not shutil.which("docker"):
+        pytest.skip("no docker on this machine")
+    other = Compose(tmp_path, 1)
+    other.environ["DOCKER_HOST"] = f"unix://{tmp_path}/none.sock"
+    refused = other.run("up", check=False)
+    assert (refused.returncode, refused.stderr.count("\n")) == (4, 1)
+    assert "no engine answers" in refused.stderr
