@@ -1,5 +1,6 @@
 """The part of a stack's rows and ledger that was written during one run."""
 
+import json
 import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
@@ -8,10 +9,11 @@ from pathlib import Path
 
 from bulkhead.accounting.load import Effect
 from bulkhead.drill.tail import CHUNK, Tail
-from bulkhead.errors import EvidenceError
+from bulkhead.errors import ConfigError, EvidenceError
 from bulkhead.records import EffectRow, EntryRow, encode
 from bulkhead.render.paths import Home
 from bulkhead.rundir import RunDir
+from bulkhead.topology.model import Topology
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,20 @@ class Mark:
     service: Tail
     watch: Tail
     effects: int
+
+
+def require_file(topology: Topology) -> None:
+    """Refuse a ledger whose effects cannot be read: nothing could be said of what was written.
+
+    Raises:
+        ConfigError: it is on a database server.
+    """
+    if url := topology.file.stack.ledger_url:
+        raise ConfigError(
+            f"{topology.source}: stack.ledger_url = {json.dumps(url)}: a load or a drill reads the "
+            "ledger's file to see what became of every write, and cannot read a server's yet; "
+            "leave it away"
+        )
 
 
 def mark(home: Home) -> Mark:

@@ -33,15 +33,18 @@ def run(topology: Topology, asked: bool, load: Load, say: Say, colour: bool) -> 
     line: then they must be in force.
 
     Raises:
+        ConfigError: the ledger is on a server.
         StateError, StartError: the stack or Locust could not be started.
         EvidenceError: rows are missing, so that no figure can be given.
     """
+    evidence.require_file(topology)
     home = Home(topology.home)
     found = record.read(home)
     if asked or not (found and found.leads()):
         stack.up(topology, say)
     running = record.require_whole(home)
     topology = running.resolved()
+    evidence.require_file(topology)
     run_ = rundir.create(home.runs, "load")
     rundir.write_provenance(run_, dict(topology.file.model_dump(mode="json")), running.nginx)
     since = evidence.mark(home)

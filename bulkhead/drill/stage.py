@@ -15,7 +15,7 @@ from pathlib import Path
 from bulkhead.control import interrupts, record, stack
 from bulkhead.control.ports import listeners
 from bulkhead.control.start import Say
-from bulkhead.drill import volumes
+from bulkhead.drill import evidence, volumes
 from bulkhead.drill.spec import Drill, fits
 from bulkhead.errors import ConfigError, StateError
 from bulkhead.faults.base import Site
@@ -41,7 +41,7 @@ def own(path: Path, drill: Drill, assignments: Sequence[str], say: Say) -> Itera
         _clear(home, say)
         place = [f'stack.home="{home}"', "stack.name=drill"]
         settings = [*_free_ports(), *drill.file.settings, *assignments, *place]
-        topology = _require_rows(load(path, settings))
+        topology = _require_evidence(load(path, settings))
         fits(drill, topology)
         try:
             volumes.mount(home, drill.file.volumes)
@@ -62,7 +62,7 @@ def here(home: Home, drill: Drill, assignments: Sequence[str]) -> Iterator[Site]
         ConfigError: it runs with other settings than the drill is about.
     """
     running = record.require_whole(home)
-    topology = _require_rows(running.resolved())
+    topology = _require_evidence(running.resolved())
     fits(drill, topology)
     settings = [*drill.file.settings, *assignments]
     wanted = copy.deepcopy(running.topology)
@@ -93,12 +93,13 @@ def _site(topology: Topology) -> Site:
     return Site(home, topology, record.require(home))
 
 
-def _require_rows(topology: Topology) -> Topology:
+def _require_evidence(topology: Topology) -> Topology:
     if not topology.file.stack.rows:
         raise ConfigError(
             f"{topology.source}: stack.rows = false: a drill accounts for every request by the "
             "stack's rows; set it to true"
         )
+    evidence.require_file(topology)
     return topology
 
 

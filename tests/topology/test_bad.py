@@ -10,7 +10,10 @@ from tests.support.cases import cases, read_case
 
 
 @pytest.mark.parametrize("case", cases("bad"), ids=lambda path: path.stem)
-def test_every_mistake_is_reported_with_path_value_and_remedy(case: Path, tmp_path: Path) -> None:
+def test_every_mistake_is_reported_with_path_value_and_remedy(
+    case: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    tmp_path = tmp_path_factory.mktemp("b")  # a short name: the path of a unix socket is limited
     text, expected = read_case(case)
     file = tmp_path / "stack.toml"
     file.write_text(text)
