@@ -17,6 +17,11 @@ wall = time.time
 pause = time.sleep
 
 
+def wall_ns() -> int:
+    """Nanoseconds since 1970, by this host's clock: it may be set, also back."""
+    return time.time_ns()
+
+
 def age(start_ticks: int) -> float:
     """Seconds since a process started that began `start_ticks` after the machine booted."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) - start_ticks / os.sysconf("SC_CLK_TCK")

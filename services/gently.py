@@ -39,7 +39,8 @@ class Gently:
         self._low = False
         # To Linux a priority is a thread's, and those that were started meanwhile have ours.
         for thread in os.listdir("/proc/self/task"):  # noqa: PTH208 - as above
-            with suppress(ProcessLookupError):
+            # In a user namespace the capability that it sees may be worth nothing: slow, then.
+            with suppress(ProcessLookupError, PermissionError):
                 os.setpriority(os.PRIO_PROCESS, int(thread), self._before)
 
 

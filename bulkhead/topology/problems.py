@@ -44,7 +44,8 @@ _PATTERNS = {
     "app": 'must be a module, or module:object, such as "services.web.wsgi:app"',
     "env": "a name is capital letters, digits and underscores; a value has no quotes, ; or #",
 }
-_PASSWORD = re.compile(r"(?<=:)[^:@/]+(?=@)")  # of a URL: not for a terminal, not for a log
+# What may be a password in a URL: not for a terminal, not for a log.
+_SECRET = re.compile(r"(?<=://).*(?=@)|(?<=\?).*")
 
 
 def found(
@@ -90,6 +91,6 @@ def _describe(
         names = [str(part) for part in where if isinstance(part, str)]
         fields = [path, *reversed(names)]
         field = next((name for name in fields if name in _PATTERNS), "")
-        return path, _PASSWORD.sub("***", str(value)), _PATTERNS.get(field, details["msg"])
+        return path, _SECRET.sub("***", str(value)), _PATTERNS.get(field, details["msg"])
     words = _WORDS.get(kind)
     return path, value, words.format(**details.get("ctx", {})) if words else details["msg"]

@@ -6,8 +6,9 @@
     ...
 
 The signature is HMAC-SHA256, in hexadecimal digits, of all that follows its line, with the key that
-all hosts of a stack have. LIFE names one life of a watchdog and NUMBER counts in it, so that what
-somebody has listened to is worth nothing later. The lines are those of nginx's table.
+all hosts of a stack have. LIFE is when this life of a watchdog began, by its host's clock, and
+NUMBER counts in it: who has heard a later one believes no earlier one, so what somebody has
+recorded is worth little. The lines are those of nginx's table.
 """
 
 import hashlib
@@ -22,9 +23,14 @@ class Announcement:
     """All instances of a host, as its watchdog sees them at one moment."""
 
     host: str
-    life: str
+    life: int  # nanoseconds since 1970
     number: int
     lines: tuple[str, ...]
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Which of two announcements of a host is the later one."""
+        return self.life, self.number
 
 
 def pack(key: bytes, said: Announcement) -> bytes:
@@ -43,7 +49,7 @@ def unpack(key: bytes, datagram: bytes) -> Announcement | None:
     words = head.split(" ")
     if len(words) != 4 or words[0] != WORDS:
         return None
-    return Announcement(words[1], words[2], int(words[3]), tuple(lines))
+    return Announcement(words[1], int(words[2]), int(words[3]), tuple(lines))
 
 
 def _sign(key: bytes, text: bytes) -> str:

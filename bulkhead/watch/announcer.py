@@ -5,13 +5,11 @@ so that one that is lost does no harm and silence means that this host cannot be
 here waits: names are looked up by another thread.
 """
 
-import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
-from bulkhead.clock import now, pause
+from bulkhead.clock import now, pause, wall_ns
 from bulkhead.watch.announcement import Announcement, pack
 
 EVERY_S = 0.1
@@ -30,7 +28,7 @@ class Announcer:
         self._places = places
         self._key = key
         self._complain = complain
-        self._life = f"{os.getpid()}.{os.urandom(8).hex()}"
+        self._life = wall_ns()
         self._number = 0
         self._told: Sequence[str] = ()
         self._told_at = 0.0
@@ -45,13 +43,26 @@ class Announcer:
         self._told, self._told_at = lines, now()
         self._number += 1
         self._follow()
+        for where, one in list(self._sockets.items()):
+            self._send(where, one, lines)
+
+    def close(self) -> None:
+        """Tell nobody any more."""
         for one in self._sockets.values():
-            # A proxy that is not there refuses; one that comes hears the next.
-            with suppress(OSError):
-                own = one.getsockname()[0]  # how that proxy reaches this host
-                reachable = tuple(line.replace(f" {ANYWHERE}:", f" {own}:") for line in lines)
-                said = Announcement(self._host, self._life, self._number, reachable)
-                one.send(pack(self._key, said))
+            one.close()
+        self._sockets.clear()
+
+    def _send(self, where: tuple[str, int], one: socket.socket, lines: Sequence[str]) -> None:
+        try:
+            own = one.getsockname()[0]  # how that proxy reaches this host
+            reachable = tuple(line.replace(f" {ANYWHERE}:", f" {own}:") for line in lines)
+            said = Announcement(self._host, self._life, self._number, reachable)
+            one.send(pack(self._key, said))
+        except (ConnectionRefusedError, BlockingIOError):
+            pass  # a proxy that is not there, or that is behind: it hears the next
+        except OSError:
+            # This host may have another address now; a connected socket keeps the one it had.
+            self._sockets.pop(where).close()
 
     def _follow(self) -> None:
         """A socket for each address of now, and for no other."""
@@ -68,16 +79,16 @@ class Announcer:
                 self._sockets[new] = one
 
     def _look_up(self) -> None:
+        found: dict[str, set[tuple[str, int]]] = {}
         while True:
-            found: set[tuple[str, int]] = set()
             for place in self._places:
                 name, _, port = place.rpartition(":")
                 try:
                     answers = socket.getaddrinfo(name, int(port), socket.AF_INET, socket.SOCK_DGRAM)
-                except OSError as error:
+                except (OSError, UnicodeError) as error:
+                    # A name server that is away does not mean that the proxy is.
                     self._complain(f"{place}: {error}")
-                    continue
-                found |= {(str(where[0]), int(where[1])) for *_, where in answers}
-            if found:  # a name server that is away does not mean that the proxies are
-                self._found = frozenset(found)
+                else:
+                    found[place] = {(str(where[0]), int(where[1])) for *_, where in answers}
+            self._found = frozenset(where for each in found.values() for where in each)
             pause(LOOK_UP_S)

@@ -9,7 +9,7 @@ import os
 import selectors
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from bulkhead.clock import now
 from bulkhead.watch.announcement import Announcement, unpack
@@ -18,17 +18,15 @@ SILENT_S = 1.0  # ten announcements in a row
 FORGET_S = 60.0
 LONGEST = 65536
 BATCH = 256
-LIVES = 16  # how many former lives of a host are remembered
 
 
 @dataclass
 class Host:
-    """One host; `heard` is monotonic seconds, 0 while it is silent."""
+    """One host; `heard` is when it was last, in monotonic seconds."""
 
     said: Announcement
     heard: float
     silent: bool = False
-    former: list[str] = field(default_factory=list)
 
 
 class Hosts:
@@ -74,13 +72,10 @@ class Hosts:
             self._known[said.host] = Host(said, now())
             self._report(said.host, "heard for the first time")
             return
-        if said.life in known.former:
+        if said.order <= known.said.order:
             return
         if said.life != known.said.life:
-            known.former = [*known.former, known.said.life][-LIVES:]
             self._report(said.host, "another watchdog speaks for it")
-        elif said.number <= known.said.number:
-            return
         if known.silent:
             self._report(said.host, f"heard again after {now() - known.heard:.1f} s")
         known.said, known.heard, known.silent = said, now(), False
@@ -88,8 +83,7 @@ class Hosts:
     def turn(self, late_s: float) -> None:
         """Look who is silent. `late_s` is how long this watchdog itself did not get its turn."""
         for name, host in list(self._known.items()):
-            if late_s:
-                host.heard += late_s
+            host.heard = min(now(), host.heard + late_s)
             silent = now() - host.heard
             if silent > FORGET_S:
                 del self._known[name]

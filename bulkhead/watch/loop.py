@@ -78,6 +78,8 @@ class Watch:
         while not self._ended:
             self._turn()
         self._ear.close()
+        if self._announcer:
+            self._announcer.close()
         if self._hosts:
             self._hosts.close()
 

@@ -13,7 +13,8 @@ ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 SQLITE_URL = re.compile(r"sqlite:///.+")
 # No password: what is in an environment is in `ps e`, in logs and in bug reports.
 SERVER_URL = re.compile(r"(postgresql|mariadb)://[^/?#\s@:]+@[^/?#\s@]+/[A-Za-z0-9_-]+")
-PASSWORD = re.compile(r"(?<=:)[^:@/]+(?=@)")
+# What may be a password in a URL that is refused: before the last @, and behind a ?.
+SECRET = re.compile(r"(?<=://).*(?=@)|(?<=\?).*")
 PROXY_URL = re.compile(r"https?://[^/?#\s@]+")
 
 Value = TypeVar("Value")
@@ -62,7 +63,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         try:
             return parse(value)
         except ValueError:
-            shown = PASSWORD.sub("***", value)
+            shown = SECRET.sub("***", value)
             problems.append(f"{name} = {shown!r}: must be {wanted}")
             return None
 

@@ -10,14 +10,23 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.pool import Pool
+from sqlalchemy.util import greenlet_spawn
 
 from services.api import sql_tables
-from services.api.errors import ApiError, ledger_in_doubt, ledger_unreachable, overloaded
-from services.api.ledger import Answer, Counts, Entry, Page, Query, Write
+from services.api.errors import (
+    ApiError,
+    ledger_busy,
+    ledger_in_doubt,
+    ledger_unreachable,
+    overloaded,
+)
+from services.api.ledger import Answer, Counts, Entry, LedgerError, Page, Query, Write
 from services.api.sql_server import create_schema, make_engine, reason, shown_url, trouble
 from services.api.sql_transaction import SqlTransaction, delete_expired_keys
 from services.identity import Identity
@@ -32,10 +41,11 @@ TRY_S = 2.0
 # Between two tries; a server that is back is found this soon.
 AGAIN_S = 0.05
 EXPIRE_S = 1.0
+READS, WRITES = "reads", "writes"
 EXPIRE_AT_MOST = 1000
 
 # What can go wrong with a server; `trouble` sorts it.
-FAILURES = (SQLAlchemyError, OSError, TimeoutError)
+FAILURES = (SQLAlchemyError, OSError, TimeoutError, LedgerError)
 
 Value = TypeVar("Value")
 Work = Callable[[AsyncConnection], Awaitable[Value]]
@@ -58,6 +68,7 @@ class SqlLedger:
         self._engine: AsyncEngine = make_engine(url, password, identity.instance)
         self._away_since: float | None = None
         self._asking = False
+        self._closing: set[asyncio.Task[None]] = set()
         self._schema_known = False
         self._expiring = asyncio.get_running_loop().create_task(self._expire())
 
@@ -67,7 +78,8 @@ class SqlLedger:
         async def work(connection: AsyncConnection) -> Answer:
             return await SqlTransaction(connection, self._identity, time.time()).apply(write)
 
-        answer = await self._do(work, "writes")
+        answer = await self._do(work, WRITES)
+        self.counts.commits += 1  # each write is a transaction of its own
         self.counts.operations += 1
         return answer
 
@@ -79,7 +91,7 @@ class SqlLedger:
             row = found.one_or_none()
             return None if row is None else Entry(*row)
 
-        return await self._do(work, "reads")
+        return await self._do(work, READS)
 
     async def list(self, query: Query) -> Page:
         """The entries that `query` asks for."""
@@ -90,7 +102,7 @@ class SqlLedger:
             more = len(found) > query.limit
             return Page([Entry(*row[1:]) for row in shown], shown[-1][0] if more else None)
 
-        return await self._do(work, "reads")
+        return await self._do(work, READS)
 
     async def close(self) -> None:
         """Let go of the server; whoever still waits for it has been answered or given up."""
@@ -107,34 +119,38 @@ class SqlLedger:
         try:
             while True:
                 try:
-                    return await self._attempt(work)
+                    return await self._attempt(work, writes=what == WRITES)
                 except InDoubtError as error:
                     raise ledger_in_doubt() from error
                 except FAILURES as error:
-                    if not trouble(error):
+                    kind = trouble(error)
+                    if not kind:
                         raise
-                    if self._away_for_long() or time.monotonic() + AGAIN_S > deadline:
+                    late = time.monotonic() + AGAIN_S > deadline
+                    if late and kind == "collision":
+                        raise ledger_busy(PATIENCE_S) from error
+                    if late or self._away_for_long():
                         raise ledger_unreachable(PATIENCE_S) from error
                 await asyncio.sleep(AGAIN_S)
         finally:
             self.counts.waiting -= 1
 
-    async def _attempt(self, work: Work[Value]) -> Value:
+    async def _attempt(self, work: Work[Value], writes: bool) -> Value:
         """One try; of a server that has been away for long, only one at a time."""
         if not self._away_for_long():
-            return await self._try(work)
+            return await self._try(work, writes)
         if self._asking:
             raise ledger_unreachable(PATIENCE_S)
         self._asking = True
         try:
-            return await self._try(work)
+            return await self._try(work, writes)
         finally:
             self._asking = False
 
-    async def _try(self, work: Work[Value]) -> Value:
+    async def _try(self, work: Work[Value], writes: bool) -> Value:
         """One try; it notes whether the server is there."""
         try:
-            value = await self._transact(work)
+            value = await self._transact(work, writes)
         except (InDoubtError, *FAILURES) as error:
             if isinstance(error, InDoubtError) or trouble(error) == "away":
                 self._note_away(error)
@@ -144,7 +160,7 @@ class SqlLedger:
             self._away_since = None
         return value
 
-    async def _transact(self, work: Work[Value]) -> Value:
+    async def _transact(self, work: Work[Value], writes: bool) -> Value:
         committing = False
         try:
             async with asyncio.timeout(TRY_S), self._engine.connect() as connection:
@@ -152,21 +168,26 @@ class SqlLedger:
                     await create_schema(connection)
                     self._schema_known = True
                 value = await work(connection)
-                committing = True
-                await connection.commit()
+                if writes:
+                    committing = True
+                    await connection.commit()
+                return value
         except FAILURES as error:
             if committing and trouble(error) != "collision":
                 raise InDoubtError(reason(error)) from error
             raise
-        self.counts.commits += 1
-        return value
 
     def _note_away(self, error: Exception) -> None:
+        if self._away_since is not None:
+            return
+        self._away_since = time.monotonic()
+        log.warning("%s is away: %s", self._server, reason(error))
         # Connections that wait in the pool are as dead as this one, and nobody else need find out.
+        old = self._engine.sync_engine.pool
         self._engine.sync_engine.dispose(close=False)
-        if self._away_since is None:
-            self._away_since = time.monotonic()
-            log.warning("%s is away: %s", self._server, reason(error))
+        closing = asyncio.get_running_loop().create_task(_close(old))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     def _away_s(self) -> float:
         return 0.0 if self._away_since is None else time.monotonic() - self._away_since
@@ -183,6 +204,13 @@ class SqlLedger:
         while True:
             await asyncio.sleep(EXPIRE_S)
             try:
-                await self._attempt(work)
+                await self._attempt(work, writes=True)
             except (InDoubtError, ApiError, *FAILURES):
                 continue  # the next time is soon
+
+
+async def _close(pool: Pool) -> None:
+    """Close what waits in a pool that nobody uses any more; a dead server says no farewell."""
+    with suppress(*FAILURES):
+        async with asyncio.timeout(TRY_S):
+            await greenlet_spawn(pool.dispose)

@@ -4,7 +4,7 @@ import logging
 from typing import Any, Literal
 
 from sqlalchemy import insert, make_url, select, text
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, NoResultFound
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -18,7 +18,10 @@ DRIVERS = {"postgresql": "postgresql+asyncpg", "mariadb": "mysql+asyncmy"}
 CONNECTIONS = 5
 CONNECT_S = 2
 # A client that vanished in the middle of a transaction must not keep its locks: milliseconds.
-IDLE_MS, STATEMENT_MS, LOCK_MS = 5000, 5000, 2000
+IDLE_MS, STATEMENT_MS = 5000, 5000
+# Both below what one try may take (sql_ledger.TRY_S): a wait among ourselves says nothing about the
+# server, and must end before it looks as if it were away.
+LOCK_MS, POOL_S = 1000, 1
 
 # A collision: this transaction has lost against another one. Away: the server cannot be spoken to.
 Trouble = Literal["", "collision", "away"]
@@ -66,7 +69,7 @@ def make_engine(url: str, password: str, name: str) -> AsyncEngine:
         parsed,
         pool_size=CONNECTIONS,
         max_overflow=0,
-        pool_timeout=CONNECT_S,
+        pool_timeout=POOL_S,
         isolation_level="READ COMMITTED",
         connect_args=options,
     )
@@ -105,10 +108,10 @@ def shown_url(url: str) -> str:
 
 def trouble(error: BaseException) -> Trouble:
     """What an error means; "" when it is a fault of this program."""
-    if isinstance(error, PoolTimeout | IntegrityError):
-        return "collision"
+    if isinstance(error, PoolTimeout | IntegrityError | NoResultFound):
+        return "collision"  # NoResultFound: a key that was there a moment ago has just expired
     if not isinstance(error, DBAPIError):
-        return "away" if isinstance(error, OSError | TimeoutError) else ""
+        return "away" if isinstance(error, OSError | TimeoutError | LedgerError) else ""
     if error.connection_invalidated:
         return "away"
     state = getattr(error.orig, "sqlstate", None)

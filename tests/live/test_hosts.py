@@ -111,7 +111,8 @@ def test_a_host_dies_and_comes_back(hosts: Hosts) -> None:
     assert [one for one in load.failures if not one.name.startswith("once")] == []
     said = [row.detail for row in watched(hosts) if row.target == "a"]
     assert said[0] == "heard for the first time"
-    assert [words.split(" ")[0] for words in said[1:]] == ["silent", "another", "heard"]
+    words = iter(line.split(" ")[0] for line in said[1:])  # on a busy machine silent more than once
+    assert all(one in words for one in ("silent", "another", "heard")), said
 
 
 def test_a_frozen_host_is_as_good_as_dead(hosts: Hosts) -> None:
@@ -130,10 +131,13 @@ def test_each_host_answers_for_itself(hosts: Hosts) -> None:
     assert all(one["ready"] for one in status.values())
     assert "nginx" not in status
     assert set(hosts.proxy.status()) == {"supervisord", "watch", "nginx"}
-    for words in (["roll", "api"], ["scale", "api=3"], ["reload"], ["load", "--time", "1"]):
+    for words in (["roll", "api"], ["scale", "api=3"], ["reload"]):
         refused = hosts.others["a"].bulkhead(*words, check=False)
         assert (refused.returncode, refused.stderr.count("\n")) == (5, 1), refused.stderr
         assert "one host of several" in refused.stderr
+    refused = hosts.others["a"].bulkhead("load", "--time", "1", check=False)
+    assert (refused.returncode, refused.stderr.count("\n")) == (3, 1), refused.stderr
+    assert "cannot read a server's yet" in refused.stderr
     refused = hosts.others["a"].bulkhead("upgrade", "nginx", check=False)
     assert "this host has no nginx" in refused.stderr
 

@@ -94,8 +94,12 @@ def test_a_malformed_table_changes_nothing(proxy: Watched, body: str, complaint:
 
 
 def test_the_client_says_what_nginx_said(proxy: Watched) -> None:
-    with pytest.raises(StateError, match="400 to PUT /peers: there is no instance in it"):
-        peers.put(proxy.home.internal_socket, [])
+    one = peers.Peer("api", "api-1", "127.0.0.1:8101", 1)
+    with pytest.raises(StateError, match="400 to PUT /peers: line 2 names an instance for the sec"):
+        peers.put(proxy.home.internal_socket, [one, one])
+    assert ask_peers(proxy, "PUT", "")[0] == 400  # nobody is a word: an empty table is a mistake
+    peers.put(proxy.home.internal_socket, [])
+    assert peers.read(proxy.home.internal_socket) == []
     assert peers.read(proxy.home.path / "no.sock") == []
     assert ask_peers(proxy, "POST", "x")[0] == 405
 

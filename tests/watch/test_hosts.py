@@ -21,7 +21,7 @@ from tests.support.waiting import wait_until
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
 UP = "api api-1.a 127.0.0.2:8101 1 up 12"
-SAID = Announcement("a", "life", 1, (UP,))
+SAID = Announcement("a", 1000, 1, (UP,))
 
 
 class Proxy:
@@ -79,9 +79,17 @@ def test_what_was_listened_to_is_worth_nothing_later(proxy: Proxy) -> None:
     assert proxy.hear(replace(SAID, number=3, lines=(down,))) == [down]
     assert proxy.hear(replace(SAID, number=2)) == [down]
     assert proxy.hear(replace(SAID, number=3)) == [down]
-    assert proxy.hear(replace(SAID, life="next", number=1)) == [UP]
+    assert proxy.hear(replace(SAID, life=2000, number=1)) == [UP]
     assert proxy.hear(replace(SAID, number=9, lines=(down,))) == [UP]
     assert proxy.reports == ["heard for the first time", "another watchdog speaks for it"]
+
+
+def test_a_recording_is_outdone_by_the_next_true_word(proxy: Proxy) -> None:
+    """A proxy that has just started knows nothing of what came before."""
+    down = UP.replace("up", "down")
+    assert proxy.hear(replace(SAID, life=500, number=99, lines=(down,))) == [down]
+    assert proxy.hear(SAID) == [UP]
+    assert proxy.hear(replace(SAID, life=500, number=100, lines=(down,))) == [UP]
 
 
 def test_a_stranger_is_not_heard(proxy: Proxy) -> None:
@@ -119,8 +127,10 @@ def test_a_watchdog_that_was_late_blames_nobody(
     monkeypatch.setattr(watched, "SILENT_S", 0.2)
     proxy.hear(SAID)
     time.sleep(0.3)
-    proxy.hosts.turn(0.3)
+    proxy.hosts.turn(10)
     assert proxy.hosts.lines() == [UP]
+    # But no host has credit for later.
+    wait_until("it is silent", lambda: turned(proxy) != [UP], 2)
 
 
 def test_a_host_tells_every_proxy_how_that_reaches_it() -> None:
@@ -139,10 +149,31 @@ def test_a_host_tells_every_proxy_how_that_reaches_it() -> None:
         assert [one.hosts.lines() for one in proxies] == [
             ["api api-1.a 127.0.0.1:8101 1 up 12"]
         ] * 2
+        announcer.close()
         wait_until("the wrong name is said", lambda: complaints)
         assert complaints[0].startswith("no.such.name.invalid:1: ")
         for one in proxies:
             one.close()
+
+
+def test_a_host_with_another_address_is_announced_anew() -> None:
+    """As after a network was taken away and given back."""
+    with free_ports() as ports:
+        proxy = Proxy(ports[0])
+        announcer = Announcer("a", [proxy.address], KEY, lambda _: None)
+        out = UP.replace("up", "out")
+
+        def heard(line: str) -> bool:
+            announcer.tell([line])
+            proxy.hosts.hear()
+            return proxy.hosts.lines() == [line]
+
+        wait_until("it is known", lambda: heard(UP))
+        (where,) = announcer._sockets
+        announcer._sockets[where].close()  # an error of the system, as for an address that is gone
+        wait_until("it is heard again", lambda: heard(out))
+        proxy.close()
+        announcer.close()
 
 
 def test_a_short_key_is_refused(tmp_path_factory: pytest.TempPathFactory) -> None:

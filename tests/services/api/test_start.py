@@ -80,11 +80,16 @@ def test_nonsense_is_refused(name: str, values: list[str]) -> None:
 
 
 def test_a_password_in_the_environment_is_refused_and_not_shown() -> None:
-    for url in ("postgresql://u:secret@h/n", "mariadb://u:secret@h:3306/n"):
+    for url in (
+        "postgresql://u:secret@h/n",
+        "mariadb://u:secret/too@h:3306/n",
+        "mariadb://u:secret@too@h:3306/n",
+        "postgresql://u@h/n?password=secret",
+    ):
         with pytest.raises(SettingsError) as caught:
             read_settings({"BULKHEAD_LEDGER_URL": url})
         assert "secret" not in str(caught.value)
-        assert "u:***@h" in str(caught.value)
+        assert "://***@h" in str(caught.value)
 
 
 def test_addresses_of_all_kinds() -> None:
