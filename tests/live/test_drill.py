@@ -82,7 +82,9 @@ def test_a_kill_is_survived_and_the_run_can_be_judged_elsewhere(
 ) -> None:
     kill = drill_file(tmp_path, "kill", "any api", "params = { freeze_s = 0.3 }\n")
     junit = tmp_path / "junit.xml"
-    verdict = run(stack, str(kill), "--junit", str(junit), code=0)
+    # One of two, and so many requests that it surely has some when the watchdog sees it frozen.
+    often = ["--set", "services.api.instances=2", "--set", "drill.load.rate=240"]
+    verdict = run(stack, str(kill), *often, "--junit", str(junit), code=0)
     assert verdict["figures"]["held"] == 1
     assert verdict["figures"]["moved_on"] > 0
     assert "<testsuite " in junit.read_text()
