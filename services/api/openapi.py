@@ -127,7 +127,7 @@ def entries() -> Json:
             "add_entry",
             "Add an entry, under a new id unless the body chooses one.",
             "key",
-            responses={"201": created, **errors("409", "422", "503")},
+            responses={"201": created, **errors("409", "422", "503", "504")},
             body="NewDraft",
         ),
     )
@@ -161,7 +161,7 @@ def entry_by_id() -> Json:
             responses={
                 "200": changed,
                 "201": created,
-                **errors("412", "422", "503"),
+                **errors("412", "422", "503", "504"),
             },
             body="Draft",
         ),
@@ -169,7 +169,7 @@ def entry_by_id() -> Json:
             "change_entry",
             "Change some members.",
             *write,
-            responses={"200": changed, **errors("404", "412", "422", "503")},
+            responses={"200": changed, **errors("404", "412", "422", "503", "504")},
             body="Changes",
         ),
         delete=operation(
@@ -178,7 +178,7 @@ def entry_by_id() -> Json:
             *write,
             responses={
                 "204": answer("Deleted.", REPLAY),
-                **errors("404", "412", "422", "503"),
+                **errors("404", "412", "422", "503", "504"),
             },
         ),
     )

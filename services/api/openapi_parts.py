@@ -157,7 +157,10 @@ RESPONSES: Json = {
     "422": error("Outside the limits, or an idempotency key of another request."),
     "500": error("A fault of this service."),
     "502": error("Some call to the web service failed."),
-    "503": error("The ledger is locked, or too much is waiting; nothing was done.", "Retry-After"),
+    "503": error(
+        "The ledger is locked or away, or too much is waiting; nothing was done.", "Retry-After"
+    ),
+    "504": error("The ledger was lost in a commit; it may have been done or not.", "Retry-After"),
 }
 
 

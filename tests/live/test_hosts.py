@@ -32,10 +32,10 @@ class Hosts:
     proxy: Stack
     others: dict[str, Stack]
 
-    def states(self, name: str = "") -> set[str]:
-        """What nginx believes of all instances, or of those of one host."""
+    def states(self, name: str) -> set[str]:
+        """What nginx believes of the instances of one host."""
         found = peers.read(self.proxy.home.internal_socket)
-        return {one.state for one in found if not name or one.name.endswith(f".{name}")}
+        return {one.state for one in found if one.name.endswith(f".{name}")}
 
     def all_up(self) -> bool:
         """Whether nginx knows every instance, and believes all of them up."""
@@ -54,16 +54,14 @@ class Hosts:
             process.send(one, number)
 
 
-@pytest.fixture(params=databases.KINDS[:1])
-def hosts(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Hosts]:
+@pytest.fixture
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
     """All of them up."""
     folder = tmp_path_factory.mktemp("h")
     key = folder / "key"
     key.write_text(secrets.token_hex(32))
     with ExitStack() as stack:
-        server = stack.enter_context(databases.running(request.param))
+        server = stack.enter_context(databases.running("postgresql"))
         server.sql("CREATE DATABASE ledger")
         ledger = server.settings("ledger")
         ear = stack.enter_context(free_ports())[0]
