@@ -9,7 +9,10 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
+from bulkhead.clock import wait_until
+
 CHUNK = 1 << 20
+WHOLE_S = 1.0  # a line that is being written has its end long before
 
 
 class Tail:
@@ -60,5 +63,15 @@ def _turn(path: Path) -> int:
 
 
 def _append(source: BinaryIO, out: BinaryIO) -> None:
-    while chunk := source.read(CHUNK):
+    last = b"\n"
+    while chunk := source.read(CHUNK) or _rest(source, last):
         out.write(chunk)
+        last = chunk[-1:]
+
+
+def _rest(source: BinaryIO, last: bytes) -> bytes | None:
+    """The rest of a line that is being written: Linux shows an append page by page.
+
+    One that never gets its end, as on a full disk, is left as it is.
+    """
+    return None if last == b"\n" else wait_until(lambda: source.read(CHUNK), WHOLE_S)

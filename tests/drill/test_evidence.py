@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -112,6 +113,23 @@ def test_a_start_and_then_a_rotation_lose_nothing(rows: Path, tmp_path: Path) ->
     rotate(rows)
     add(rows, "third\n")
     assert copied(tail, tmp_path) == "first\nsecond\nthird\n"
+
+
+def test_a_line_that_is_being_written_is_copied_whole(rows: Path, tmp_path: Path) -> None:
+    add(rows, "before\n")
+    tail = Tail(rows)
+    add(rows, "half of ")
+    writer = Timer(0.1, add, (rows, "a line\n"))
+    writer.start()
+    assert copied(tail, tmp_path) == "half of a line\n"
+    writer.join()
+
+
+def test_a_line_that_never_gets_its_end_is_copied_as_it_is(rows: Path, tmp_path: Path) -> None:
+    add(rows, "")
+    tail = Tail(rows)
+    add(rows, "whole\nhalf of ")
+    assert copied(tail, tmp_path) == "whole\nhalf of "
 
 
 def test_a_file_that_came_later_is_copied_and_one_that_never_came_is_not(

@@ -12,7 +12,7 @@ import pytest
 from bulkhead.drill import volumes
 from bulkhead.faults import limits, proxy
 from bulkhead.faults.base import FaultError, Site, make
-from bulkhead.records import ProxyRow, read_rows
+from bulkhead.records import ProxyRow
 from tests.faults.conftest import UNWATCHED
 from tests.faults.looking import (
     ENDS,
@@ -24,6 +24,7 @@ from tests.faults.looking import (
     processes,
     site_of,
 )
+from tests.support.rows import rows_so_far
 from tests.support.small_volumes import mount_or_skip
 from tests.support.stack import Stack, new_stack
 
@@ -103,7 +104,7 @@ def test_files_are_rotated_while_everybody_writes(real: Stack, real_site: Site) 
 
 
 def ids(path: Path) -> set[str]:
-    return {row.id for row in read_rows(path, ProxyRow)}
+    return {row.id for row in rows_so_far(path, ProxyRow)}
 
 
 @pytest.fixture(scope="module")

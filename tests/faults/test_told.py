@@ -9,7 +9,7 @@ import pytest
 from bulkhead.clock import now
 from bulkhead.faults import supervised
 from bulkhead.faults.base import Fault, FaultError, Site, make
-from bulkhead.records import ServiceRow, read_rows
+from bulkhead.records import ServiceRow
 from tests.faults.conftest import UNWATCHED
 from tests.faults.looking import (
     ENDS,
@@ -24,6 +24,7 @@ from tests.faults.looking import (
     processes,
     site_of,
 )
+from tests.support.rows import rows_so_far
 from tests.support.stack import Stack
 from tests.support.waiting import wait_until
 
@@ -77,7 +78,7 @@ def fault_of_a_request(site: Site, name: str) -> str:
 
 def end_row(site: Site, request_id: str) -> ServiceRow | None:
     """What the service has written down at the end of a request; it does so after the answer."""
-    rows = read_rows(site.home.service_rows, ServiceRow)
+    rows = rows_so_far(site.home.service_rows, ServiceRow)
     return next((one for one in rows if one.id == request_id and one.kind == "end"), None)
 
 

@@ -5,7 +5,8 @@ import subprocess
 import sys
 from typing import Any
 
-from bulkhead.records import ProxyRow, read_rows
+from bulkhead.records import ProxyRow
+from tests.support.rows import rows_so_far
 from tests.support.stack import ROOT, Stack
 from tests.support.trickle import Trickle
 from tests.support.waiting import wait_until
@@ -28,7 +29,7 @@ def assert_unharmed(stack: Stack, load: Trickle) -> None:
 
 def _tries(stack: Stack, wanted: set[str]) -> dict[str, str] | None:
     """Who was tried for each; None while one has no row: nginx writes it after the answer."""
-    tries = {row.id: row.addrs for row in read_rows(stack.home.proxy_rows, ProxyRow)}
+    tries = {row.id: row.addrs for row in rows_so_far(stack.home.proxy_rows, ProxyRow)}
     return {id_: tries[id_] for id_ in wanted} if wanted <= set(tries) else None
 
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import pytest
 
 from bulkhead.control import peers, process, record
-from bulkhead.records import WatchRow, read_rows
+from bulkhead.records import WatchRow
 from bulkhead.watch.hosts import SILENT_S
 from tests.support import databases
 from tests.support.ports import free_ports
+from tests.support.rows import rows_so_far
 from tests.support.stack import Stack
 from tests.support.trickle import Sent, trickle
 from tests.support.waiting import wait_until
@@ -146,5 +147,5 @@ def used(sent: Sequence[Sent]) -> set[str]:
 
 
 def watched(hosts: Hosts) -> list[WatchRow]:
-    rows = read_rows(hosts.proxy.home.watch_rows, WatchRow)
+    rows = rows_so_far(hosts.proxy.home.watch_rows, WatchRow)
     return [row for row in rows if row.kind == "host"]

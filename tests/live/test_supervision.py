@@ -11,8 +11,9 @@ import pytest
 
 from bulkhead.control import process, record
 from bulkhead.control.process import Process
-from bulkhead.records import ProxyRow, read_rows
+from bulkhead.records import ProxyRow
 from tests.live.test_lifecycle import assert_nothing_left, members
+from tests.support.rows import rows_so_far
 from tests.support.stack import ECHO, Stack, running_stack
 from tests.support.trickle import trickle
 from tests.support.waiting import wait_until
@@ -164,7 +165,7 @@ def test_a_killed_gunicorn_master_is_missed_by_nobody(tmp_path: Path) -> None:
 
 def held(stack: Stack) -> list[float]:
     """How long nginx held each request because nobody could take it."""
-    return [one.held for one in read_rows(stack.home.proxy_rows, ProxyRow)]
+    return [one.held for one in rows_so_far(stack.home.proxy_rows, ProxyRow)]
 
 
 def every(stack: Stack) -> list[Process]:

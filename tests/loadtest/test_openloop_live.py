@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkhead.records import ClientRow, ProxyRow, read_rows
+from bulkhead.records import ClientRow, ProxyRow
 from loadtest.reply import parsed, short_cut
 from loadtest.wire import Answer
 from tests.loadtest import running
@@ -17,6 +17,7 @@ from tests.loadtest.stub import Stub, serving
 from tests.loadtest.test_openloop_entries import NAMES
 from tests.loadtest.test_web_ui import fetch
 from tests.support.ports import free_ports
+from tests.support.rows import rows_so_far
 from tests.support.stack import Stack, running_stack
 from tests.support.waiting import wait_until
 
@@ -41,7 +42,7 @@ def test_a_healthy_stack_answers_every_arrival_of_every_kind(stack: Stack, tmp_p
     assert len({row.key for row in writes if row.key}) == sum(bool(row.key) for row in writes)
 
     by_id = {row.id: row for row in rows}
-    proxy = [row for row in read_rows(stack.home.proxy_rows, ProxyRow) if row.id in by_id]
+    proxy = [row for row in rows_so_far(stack.home.proxy_rows, ProxyRow) if row.id in by_id]
     assert Counter(row.id for row in proxy) == Counter(row.id for row in rows)
     for row in proxy:
         sent: ClientRow = by_id[row.id]

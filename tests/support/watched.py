@@ -16,7 +16,7 @@ from bulkhead.control import markers, peers
 from bulkhead.control.nginx import find_nginx
 from bulkhead.control.preflight import make_folders
 from bulkhead.control.unix import UnixConnection
-from bulkhead.records import ProxyRow, read_rows
+from bulkhead.records import ProxyRow
 from bulkhead.render.files import write_all
 from bulkhead.render.nginx import render_nginx
 from bulkhead.render.paths import Home
@@ -24,6 +24,7 @@ from bulkhead.render.peers import Peer, State
 from bulkhead.topology.load import load
 from tests.support.http import Answer, request
 from tests.support.ports import free_ports, is_free
+from tests.support.rows import rows_so_far
 from tests.support.waiting import wait_until
 
 TELL_EVERY_S = 0.2
@@ -171,7 +172,7 @@ class Watched:
         """The proxy's rows, as soon as there are as many as that."""
 
         def enough() -> list[ProxyRow] | None:
-            rows = list(read_rows(self.home.proxy_rows, ProxyRow))
+            rows = rows_so_far(self.home.proxy_rows, ProxyRow)
             return rows if len(rows) >= count else None
 
         found = wait_until(f"{count} rows", enough)

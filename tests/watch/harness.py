@@ -14,16 +14,15 @@ from pathlib import Path
 from signal import SIGKILL
 from typing import Any
 
-import msgspec
-
 from bulkhead import clock
 from bulkhead.control import process
 from bulkhead.control.process import Process
-from bulkhead.records import WatchRow, read_rows
+from bulkhead.records import WatchRow
 from bulkhead.render.paths import Home
 from bulkhead.watch.conf import Spec
 from bulkhead.watch.kernel import leader
 from tests.support import waiting
+from tests.support.rows import rows_so_far
 
 ROOT = Path(__file__).parents[2]
 
@@ -187,8 +186,8 @@ class Little:
 
     def rows(self, kind: str, target: str = "") -> list[WatchRow]:
         """The watchdog's rows of one kind, in order."""
-        with suppress(FileNotFoundError, msgspec.DecodeError):
-            rows = list(read_rows(self.home.watch_rows, WatchRow))
+        with suppress(FileNotFoundError):
+            rows = rows_so_far(self.home.watch_rows, WatchRow)
             return [one for one in rows if one.kind == kind and target in ("", one.target)]
         return []
 
