@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -66,6 +67,16 @@ def write_provenance(run: RunDir, configuration: dict[str, object], nginx: str) 
         "packages": {name: version(name) for name in PACKAGES},
         "configuration": configuration,
     }
+    run.run_json.write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def add_instances(run: RunDir, addresses: Mapping[str, tuple[str, str]]) -> None:
+    """Add to run.json who had which address: (name, service) of an instance by its address.
+
+    For a stack on several hosts, whose topology does not tell.
+    """
+    facts = json.loads(run.run_json.read_text())
+    facts["instances"] = [[address, *who] for address, who in sorted(addresses.items())]
     run.run_json.write_text(json.dumps(facts, indent=2) + "\n")
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from itertools import pairwise
 from typing import TypeVar
 
@@ -30,11 +30,13 @@ class OpenSettings:
 
     `proxy_url` is where the load goes unless Locust's own --host says otherwise, `rows` the file
     for the client rows ("" for none). `rate` is in arrivals per second, until the first of `steps`;
+    `network` is one that was made for the load, where the stack may be besides the loopback.
     `mix` gives each kind of request its weight, `connections` is the most requests in flight.
     `load_s` is when the load ends by itself: never, if it is infinite.
     """
 
     proxy_url: str
+    network: str
     rows: str
     rate: float
     steps: tuple[Step, ...]
@@ -64,8 +66,12 @@ def read(environment: Mapping[str, str]) -> OpenSettings:
             problems.append(f"{name} = {text!r}: must be {error}")
             return default
 
+    network = get("BULKHEAD_LOAD_NETWORK", "", _network)
     settings = OpenSettings(
-        proxy_url=get("BULKHEAD_PROXY_URL", "http://127.0.0.1:8080", _proxy_url),
+        proxy_url=get(
+            "BULKHEAD_PROXY_URL", "http://127.0.0.1:8080", lambda text: _proxy_url(text, network)
+        ),
+        network=network,
         rows=environment.get("BULKHEAD_CLIENT_ROWS") or "",
         rate=get("BULKHEAD_RATE", 100.0, lambda text: _number(text, MOST_PER_S)),
         steps=get("BULKHEAD_STEPS", (), _steps),
@@ -85,8 +91,8 @@ def read(environment: Mapping[str, str]) -> OpenSettings:
     return settings
 
 
-def loopback(base_url: str) -> tuple[str, int]:
-    """Host and port of `base_url`, which is on this machine.
+def target(base_url: str, network: str = "") -> tuple[str, int]:
+    """Host and port of `base_url`, which is on this machine: on its loopback or in `network`.
 
     An open loop does not slow down when its server does: it is no load for anyone else's.
 
@@ -97,15 +103,27 @@ def loopback(base_url: str) -> tuple[str, int]:
     try:
         host, port = address(base_url)
         host = "127.0.0.1" if host == "localhost" else host
-        if ip_address(host).is_loopback:
+        found = ip_address(host)
+        if found.is_loopback or (network and found in ip_network(network)):
             return host, port
     except ValueError:
         pass
-    raise ValueError(wanted)
+    raise ValueError(f"{wanted} or of {network}" if network else wanted)
 
 
-def _proxy_url(text: str) -> str:
-    loopback(text)
+def _proxy_url(text: str, network: str) -> str:
+    target(text, network)
+    return text
+
+
+def _network(text: str) -> str:
+    wanted = "a private network of this machine, as 10.203.7.0/24"
+    try:
+        network = ip_network(text)
+    except ValueError:
+        raise ValueError(wanted) from None
+    if not network.is_private:
+        raise ValueError(wanted)
     return text
 
 

@@ -10,7 +10,7 @@ from loadtest import mix
 from loadtest.arrivals import schedule
 from loadtest.exchange import Address
 from loadtest.mix import Kind
-from loadtest.open_settings import OpenSettings, loopback
+from loadtest.open_settings import OpenSettings, target
 from loadtest.stencil import Stencil
 from loadtest.stock import Stock
 
@@ -36,7 +36,9 @@ def planned(asked: OpenSettings, base_url: str) -> Plan:
     Raises:
         ValueError: the stack is not on this machine; the message says what the URL must be.
     """
-    family, _, _, _, address = socket.getaddrinfo(*loopback(base_url), type=socket.SOCK_STREAM)[0]
+    family, _, _, _, address = socket.getaddrinfo(
+        *target(base_url, asked.network), type=socket.SOCK_STREAM
+    )[0]
     host = urlsplit(base_url).netloc
     until = "until stopped" if math.isinf(asked.load_s) else f"for {asked.load_s:g} s"
     first = mix.seeds(asked.mix, asked.rate)

@@ -14,6 +14,7 @@ LAYERS = [
     {"render", "report"},
     {"control"},
     {"watch"},
+    {"hosts"},
     {"faults"},
     {"drill", "dashboard"},
     {"verbs"},

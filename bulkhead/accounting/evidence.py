@@ -48,17 +48,21 @@ class _Configuration(msgspec.Struct):
 
 
 class Facts(msgspec.Struct):
-    """What the account must know of run.json."""
+    """What the account must know of run.json; `seen` only of a stack on several hosts."""
 
     wall_minus_monotonic: float
     configuration: _Configuration
+    seen: list[tuple[str, str, str]] = msgspec.field(default_factory=list, name="instances")
 
     def instances(self) -> list[tuple[str, str, str, bool]]:
         """(address, instance, service, configured) of every instance that there can have been.
 
-        Those that are not in the topology `scale` could have added: a service can grow until its
-        ports meet those of another one, or to as many as a topology may have.
+        Those of several hosts have been seen (address, instance, service). On one host `scale`
+        could have added those that are not in the topology: a service can grow until its ports
+        meet those of another one, or to as many as a topology may have.
         """
+        if self.seen:
+            return [(*one, True) for one in self.seen]
         services = self.configuration.services
         found = []
         for service, one in services.items():

@@ -16,9 +16,9 @@ from bulkhead.control.logs import tail
 from bulkhead.drill.locust import EXIT_ROWS, Follower
 from bulkhead.drill.spec import LoadSection
 from bulkhead.errors import EvidenceError, StartError
+from bulkhead.faults.base import Site
 from bulkhead.records import ClientRow
 from bulkhead.rundir import RunDir
-from bulkhead.topology.model import Topology
 
 BOOT_S = 30
 # After a stop, requests in flight may take their whole time-out; then rows are written.
@@ -30,7 +30,7 @@ class Generator:
 
     def __init__(
         self,
-        topology: Topology,
+        site: Site,
         load: LoadSection,
         rates: Sequence[tuple[float, float]],
         seed: int,
@@ -41,12 +41,14 @@ class Generator:
         self.rows = Follower(out.client_rows)
         self._load = load
         self._out = out
-        self._topology = topology
+        self._root = site.topology.root
+        self._url = site.url
         # What a user has set for Locust of his own is not meant for this load.
         own = {name: text for name, text in os.environ.items() if not name.startswith("LOCUST_")}
         self._environment = own | {
             "BULKHEAD_PARENT_PID": str(os.getpid()),  # it ends when we are killed
-            "BULKHEAD_PROXY_URL": topology.url,
+            "BULKHEAD_PROXY_URL": site.url,
+            "BULKHEAD_LOAD_NETWORK": site.hosts.network if site.hosts else "",
             "BULKHEAD_CLIENT_ROWS": str(out.client_rows),
             "BULKHEAD_RATE": f"{first_rate:g}",
             "BULKHEAD_STEPS": json.dumps(steps),
@@ -59,15 +61,14 @@ class Generator:
         }
 
     def __enter__(self) -> Self:
-        topology = self._topology
         with self._out.locust_log.open("wb") as log:
             self._child = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "locust", "-f", self._load.locustfile),
                     # The host outranks the user's own locust.conf only on the command line.
-                    *("--headless", "--only-summary", "--users", "1", "--host", topology.url),
+                    *("--headless", "--only-summary", "--users", "1", "--host", self._url),
                 ],
-                cwd=topology.root,
+                cwd=self._root,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -15,6 +15,7 @@ from bulkhead.drill.spec import FaultSection
 from bulkhead.errors import EvidenceError
 from bulkhead.faults import base, targets
 from bulkhead.faults.base import Site
+from bulkhead.hosts.base import Host
 from bulkhead.topology.model import Instance, Topology
 
 # A fault proves within its own bounded waits that it took hold and that it is undone. This is more
@@ -73,7 +74,7 @@ class Injector:
         fault = base.make(name, injection.fault.params)
         chosen = self._choose(injection)
         where = " ".join(one.name for one in chosen) or injection.fault.target
-        if not chosen and fault.on == "instances":
+        if not chosen and fault.on != "proxy":
             self._events.note("skipped", where, name, n, "nothing was alive to do it to")
             return
         try:
@@ -90,11 +91,15 @@ class Injector:
             with self._choosing:
                 self._busy.subtract(one.name for one in chosen)
 
-    def _choose(self, injection: Injection) -> tuple[Instance, ...]:
+    def _choose(self, injection: Injection) -> tuple[Instance, ...] | tuple[Host, ...]:
         """The targets; what another injection still holds is not chosen by chance."""
+        words, chance, hosts = injection.fault.target, injection.chance, self._site.hosts
         with self._choosing:
-            chosen = targets.choose(
-                self._site, injection.fault.target, injection.chance, frozenset(+self._busy)
-            )
+            busy = frozenset(+self._busy)
+            chosen: tuple[Instance, ...] | tuple[Host, ...]
+            if hosts:
+                chosen = targets.choose_hosts(hosts, words, chance, busy)
+            else:
+                chosen = targets.choose(self._site, words, chance, busy)
             self._busy.update(one.name for one in chosen)
             return chosen

@@ -8,7 +8,7 @@ from bulkhead.accounting.attempts import attempts
 from bulkhead.accounting.load import check_writes, summarise
 from bulkhead.control import record, stack
 from bulkhead.control.start import Say
-from bulkhead.drill import evidence, locust
+from bulkhead.drill import evidence, ledger, locust
 from bulkhead.drill.locust import Load
 from bulkhead.errors import EvidenceError
 from bulkhead.records import ClientRow, ProxyRow, read_rows
@@ -33,21 +33,19 @@ def run(topology: Topology, asked: bool, load: Load, say: Say, colour: bool) -> 
     line: then they must be in force.
 
     Raises:
-        ConfigError: the ledger is on a server.
         StateError, StartError: the stack or Locust could not be started.
         EvidenceError: rows are missing, so that no figure can be given.
     """
-    evidence.require_file(topology)
     home = Home(topology.home)
     found = record.read(home)
     if asked or not (found and found.leads()):
         stack.up(topology, say)
     running = record.require_whole(home)
     topology = running.resolved()
-    evidence.require_file(topology)
     run_ = rundir.create(home.runs, "load")
     rundir.write_provenance(run_, dict(topology.file.model_dump(mode="json")), running.nginx)
-    since = evidence.mark(home)
+    books = ledger.of_this_host(topology)
+    since = evidence.mark([home], books)
     if load.ui_port is None:
         say(f"{load.users} users, {load.shape}, for {load.seconds:g} s, against {topology.url}")
     else:
@@ -58,7 +56,7 @@ def run(topology: Topology, asked: bool, load: Load, say: Say, colour: bool) -> 
     if not rows:
         raise EvidenceError(f"the load made no request; see {run_.locust_log}")
     summary = summarise(rows)
-    writes = check_writes(rows, evidence.effects(home, since))
+    writes = check_writes(rows, evidence.effects(books, since))
     seen = attempts(rows, read_rows(run_.proxy_rows, ProxyRow)) if _has_rows(run_) else None
     figures = report.as_dict(summary, writes, seen) | {"run": str(run_.path)}
     run_.summary_json.write_text(json.dumps(figures, indent=2) + "\n")

@@ -24,11 +24,10 @@ State = Literal["up", "dead", "stopped"]
 class Observer(Background):
     """`states` is what it sees now: from the beginning, and then for the time of its context."""
 
-    def __init__(self, site: Site, events: Events) -> None:
-        super().__init__(EVERY_S)
+    def __init__(self, site: Site, events: Events, every_s: float = EVERY_S) -> None:
+        super().__init__(every_s)
         self._site = site
         self._events = events
-        self._instances = site.topology.instances()
         self._processes: dict[str, process.Process] = {}
         self._states: dict[str, State] = {}
         self.turn()
@@ -49,14 +48,14 @@ class Observer(Background):
 
     def turn(self) -> None:
         """Look at every instance."""
-        for one in self._instances:
-            self._look(one)
+        for one in self._site.topology.instances():
+            self.saw(one.name, self._state(one))
 
-    def _look(self, instance: Instance) -> None:
-        state = self._state(instance)
-        if self._states.get(instance.name) != state:
-            self._states[instance.name] = state
-            self._events.note("state", target=instance.name, detail=state, at=now())
+    def saw(self, name: str, state: State) -> None:
+        """Write down what an instance is now, if it was not so before."""
+        if self._states.get(name) != state:
+            self._states[name] = state
+            self._events.note("state", target=name, detail=state, at=now())
 
     def _state(self, instance: Instance) -> State:
         known = self._processes.get(instance.name)

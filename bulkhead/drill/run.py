@@ -10,7 +10,8 @@ from bulkhead import rundir
 from bulkhead.clock import now, pause
 from bulkhead.control import interrupts
 from bulkhead.control.start import Say
-from bulkhead.drill import evidence, schedule
+from bulkhead.drill import evidence, ledger, schedule
+from bulkhead.drill.distant import DistantObserver
 from bulkhead.drill.events import Events
 from bulkhead.drill.generator import BOOT_S, Generator
 from bulkhead.drill.inject import Injector, longest_s
@@ -66,16 +67,17 @@ def run(stage: Stage, drill: Drill, seed: int, runs: Path, say: Say) -> Run:
         )
         out.drill_json.write_text(json.dumps(drill.as_dict(seed), indent=2) + "\n")
         say(f"  run folder: {out.path}")
-        since = evidence.mark(site.home)
+        books = ledger.of(site)
+        since = evidence.mark(site.homes, books)
         try:
             _load_and_break(site, drill, planned, seed, out, say)
         finally:
             try:
                 # The ledger first: whatever it has applied by now has its rows by then.
-                evidence.keep_ledger(site.home, since, out)
+                evidence.keep_ledger(books, since, out)
             finally:
                 evidence.keep(since, out)
-                evidence.keep_logs(site.home, out)
+                evidence.keep_logs(site.homes, out)
     verdict = judged(out)
     html.write(out)
     return Run(drill, seed, out, verdict, now() - began)
@@ -90,11 +92,11 @@ def _load_and_break(
     with ExitStack() as ends:
         events = Events(out.events)
         ends.callback(events.close)
-        observer = ends.enter_context(Observer(site, events))
+        observer = ends.enter_context(_observer(site, events))
         events.note("phase", "warmup")
         with interrupts.held():  # it must not be born without us knowing it
             load = ends.enter_context(
-                Generator(site.topology, drill.file.load, rates, seed, _longest_s(drill, site), out)
+                Generator(site, drill.file.load, rates, seed, _longest_s(drill, site), out)
             )
         # Phases count from the begin of the load, so that each has the rate that it is to have.
         until = load.wait_for_rows() + phases.warmup_s
@@ -119,6 +121,14 @@ def _load_and_break(
         _wait_until(enter("recovery") + phases.recovery_s)
         enter("end")
         load.stop()
+        if isinstance(observer, DistantObserver):
+            rundir.add_instances(
+                out, {at: (one.name, one.service) for at, one in observer.known.items()}
+            )
+
+
+def _observer(site: Site, events: Events) -> Observer:
+    return DistantObserver(site, site.hosts, events) if site.hosts else Observer(site, events)
 
 
 def _wait_until(moment: float) -> None:

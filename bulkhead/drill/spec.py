@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 from bulkhead.errors import ConfigError, StateError, UsageError
 from bulkhead.faults import base
 from bulkhead.faults.disk_full import Volume
+from bulkhead.faults.hosted import OnHost
 from bulkhead.faults.targets import problem as target_problem
 from bulkhead.judge.expect import Expect
 from bulkhead.topology import problems
@@ -77,13 +78,23 @@ class FaultSection(Section):
         return self.at_s + (self.times - (not self.random)) * self.every_s
 
 
+class HostsSection(Section):
+    """A stack on several hosts: a proxy, this many application hosts, a database."""
+
+    application: Annotated[int, Field(ge=1, le=8)] = 2
+
+
 class DrillFile(Section):
-    """The whole file. `volumes` are folders of the drill's home that are small disks, in MB."""
+    """The whole file. `volumes` are folders of the drill's home that are small disks, in MB.
+
+    Without `hosts` the stack is on one host.
+    """
 
     title: Annotated[str, Field(min_length=1, max_length=100)]
     predicts: Literal["PASS", "FAIL", "INVALID"]
     settings: list[str] = Field(default_factory=list)
     volumes: dict[Volume, Annotated[int, Field(ge=4, le=1024)]] = Field(default_factory=dict)
+    hosts: HostsSection | None = None
     load: LoadSection = LoadSection()
     phases: PhasesSection = PhasesSection()
     faults: list[FaultSection] = Field(default_factory=list)
@@ -91,6 +102,7 @@ class DrillFile(Section):
 
 
 SECTIONS: dict[str, type[BaseModel]] = {
+    "hosts": HostsSection,
     "load": LoadSection,
     "phases": PhasesSection,
     "faults": FaultSection,
@@ -141,7 +153,7 @@ def fits(drill: Drill, topology: Topology) -> None:
     found: list[Problem] = [
         (f"faults[{number}].target", one.target, said)
         for number, one in enumerate(drill.file.faults)
-        if (said := target_problem(one.target, base.known()[one.fault], topology))
+        if (said := _target_problem(drill, one, topology))
     ]
     names = [one.name for one in topology.instances()]
     found += [
@@ -154,6 +166,18 @@ def fits(drill: Drill, topology: Topology) -> None:
         found.append(("load.locustfile", locustfile, "there is no such file"))
     if found:
         raise ConfigError(*problems.lines(drill.path.name, found))
+
+
+def _target_problem(drill: Drill, one: FaultSection, topology: Topology) -> str:
+    """What is wrong with a fault's target, on this stack; empty when nothing is."""
+    kind, hosts = base.known()[one.fault], drill.file.hosts
+    if hosts is None and issubclass(kind, OnHost):
+        return f"{one.fault} is done to a host, and this drill has one: it needs a section [hosts]"
+    if hosts and not issubclass(kind, OnHost):
+        return f"{one.fault} is no fault of hosts, which is all that a drill with [hosts] can do"
+    if hosts and one.target in [f"app-{number}" for number in range(hosts.application + 1, 10)]:
+        return f"there are {hosts.application} application hosts (hosts.application)"
+    return target_problem(one.target, kind, topology)
 
 
 def available(drill: Drill, site: base.Site) -> None:

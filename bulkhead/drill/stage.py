@@ -15,10 +15,11 @@ from pathlib import Path
 from bulkhead.control import interrupts, record, stack
 from bulkhead.control.ports import listeners
 from bulkhead.control.start import Say
-from bulkhead.drill import evidence, volumes
+from bulkhead.drill import volumes
 from bulkhead.drill.spec import Drill, fits
 from bulkhead.errors import ConfigError, StateError
 from bulkhead.faults.base import Site
+from bulkhead.hosts.kinds import KINDS
 from bulkhead.render.paths import Home
 from bulkhead.topology.load import assign, home_of, load, resolve
 from bulkhead.topology.model import Topology
@@ -51,6 +52,35 @@ def own(path: Path, drill: Drill, assignments: Sequence[str], say: Say) -> Itera
             with interrupts.held():  # it takes seconds, and must not be cut short
                 stack.down(Home(home), lambda _line: None)
                 volumes.unmount(home)
+
+
+@contextmanager
+def hosts(
+    path: Path, drill: Drill, assignments: Sequence[str], kind: str, say: Say
+) -> Iterator[Site]:
+    """Start a stack on several hosts of that kind, with the settings as for `own`.
+
+    Raises:
+        StateError: another drill is running in this home folder, or there can be no such hosts.
+        ConfigError, StartError, HostError: one of them did not start.
+    """
+    assert drill.file.hosts
+    home = home_of(path, assignments) / "drill"
+    with _alone(home):
+        _clear(home, say)
+        settings = [*drill.file.settings, *assignments]
+        topology = _require_evidence(load(path, [*settings, f'stack.home="{home}"']))
+        fits(drill, topology)
+        say(f"{drill.name}: starting hosts as {kind}")
+        made = KINDS[kind](topology, settings, home, drill.file.hosts.application)
+        try:
+            made.begin()
+            found = record.read(made.proxy)
+            assert found, "a proxy that runs has left its record"
+            yield Site(made.proxy, topology, found, hosts=made)
+        finally:
+            with interrupts.held():  # as above
+                made.end()
 
 
 @contextmanager
@@ -99,7 +129,6 @@ def _require_evidence(topology: Topology) -> Topology:
             f"{topology.source}: stack.rows = false: a drill accounts for every request by the "
             "stack's rows; set it to true"
         )
-    evidence.require_file(topology)
     return topology
 
 
@@ -123,6 +152,8 @@ def _clear(home: Path, say: Say) -> None:
     if found and found.members():
         say("an interrupted drill has left its stack behind; stopping it")
         stack.down(Home(home), say)
+    for kind in KINDS.values():
+        kind.clear(home)
     volumes.unmount(home)
     shutil.rmtree(home, ignore_errors=True)
 

@@ -26,13 +26,13 @@ class Tail:
             self._file.seek(0, os.SEEK_END)
 
     def copy(self, target: Path) -> None:
-        """Write the tail to `target`, and let go of the files; nothing if there never was one."""
+        """Append the tail to `target`, and let go of the files; nothing if there never was one."""
         younger = self._younger()
         for each in self._older:
             each.close()
         if not (self._file or younger):
             return
-        with target.open("wb") as out:
+        with target.open("ab") as out:
             if self._file:
                 with self._file as rest:
                     _append(rest, out)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from threading import Event
 from types import TracebackType
-from typing import ClassVar, Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -26,6 +26,7 @@ import bulkhead.faults
 from bulkhead.control import process
 from bulkhead.control.process import Process
 from bulkhead.control.record import Record, leader
+from bulkhead.hosts.base import Host, Hosts
 from bulkhead.render.paths import Home
 from bulkhead.topology.model import Instance, Topology
 from bulkhead.topology.problems import found, lines, near
@@ -53,12 +54,24 @@ class Site:
 
     Nothing here asks supervisord: a call would wake it up, and change how fast it restarts.
     Once `ending` is set, nobody waits any longer for a fault to take hold: it is undone instead.
+    Of a stack on several `hosts`, `home`, `topology` and `record` are the proxy's.
     """
 
     home: Home
     topology: Topology
     record: Record
     ending: Event = field(default_factory=Event)
+    hosts: Hosts | None = None
+
+    @property
+    def homes(self) -> list[Home]:
+        """The homes of all hosts: where rows and logs are."""
+        return [self.home, *(self.hosts.homes.values() if self.hosts else ())]
+
+    @property
+    def url(self) -> str:
+        """Where clients reach the stack."""
+        return self.hosts.url if self.hosts else self.topology.url
 
     def find(self, instance: Instance) -> Process | None:
         """The process that leads this instance, if it lives; supervisord's child or not."""
@@ -115,7 +128,7 @@ class Fault(ABC):
         model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: ClassVar[str]
-    on: ClassVar[Literal["instances", "proxy"]] = "instances"
+    on: ClassVar[Literal["instances", "proxy", "hosts"]] = "instances"
 
     def __init__(self, params: Params) -> None:
         self.params = params
@@ -135,17 +148,18 @@ class Fault(ABC):
             FaultError: it did not take hold, or it could not be undone.
         """
 
-    def inject(self, site: Site, targets: Targets) -> "Injected":
+    def inject(self, site: Site, targets: "Targets | tuple[Host, ...]") -> "Injected":
         """A context manager: while its block runs, the fault is in force.
 
         Raises:
             FaultError: on entering, that it did not take hold: whatever was done is undone by
                 then. On leaving, that it could not be proved to be undone.
         """
-        return Injected(self._steps(site, targets))
+        # Which of the two it is belongs to the kind of fault; targets.py chooses by that.
+        return Injected(self._steps(site, cast(Targets, targets)))
 
     def _steps(self, site: Site, targets: Targets) -> Steps:
-        if self.on == "instances" and not targets:
+        if self.on != "proxy" and not targets:
             raise FaultError(f"{self.name}: there is nothing to do it to")
         if reason := self.available(site):
             raise FaultError(f"{self.name}: {reason}")

@@ -1,16 +1,24 @@
-"""What a fault is done to, in the words of a drill: `api-2`, `any api`, `all api`, `nginx`, ..."""
+"""What a fault is done to, in the words of a drill: `api-2`, `any api`, `nginx`, `app-1`, ..."""
 
+import re
 from random import Random
 
 from bulkhead.faults.base import Fault, Site, Targets
+from bulkhead.faults.hosted import OnHost
 from bulkhead.faults.parts import OnPart
+from bulkhead.hosts.base import DATABASE, Host, Hosts
 from bulkhead.topology.model import Topology
+
+HOST = re.compile(rf"(any|all) app|app-[1-9]|{DATABASE}")
+HOSTS = f"app-1, app-2, any app, all app, {DATABASE}"
 
 
 def problem(words: str, fault: type[Fault], topology: Topology) -> str:
     """What is wrong with the words, for this fault in this topology; empty when nothing is."""
     if issubclass(fault, OnPart):
         return "" if words == fault.part else f"{fault.name} is done to {fault.part}"
+    if issubclass(fault, OnHost):
+        return "" if HOST.fullmatch(words) else f"{fault.name} is done to a host: {HOSTS}"
     names = [one.name for one in topology.instances()]
     services = list(topology.services)
     how, _, service = words.rpartition(" ")
@@ -20,6 +28,19 @@ def problem(words: str, fault: type[Fault], topology: Topology) -> str:
         f"{fault.name} is done to an instance ({', '.join(names)}), "
         f"or to any or all of a service (any {services[0]}; known: {', '.join(services)})"
     )
+
+
+def choose_hosts(
+    hosts: Hosts, words: str, rng: Random, busy: frozenset[str] = frozenset()
+) -> tuple[Host, ...]:
+    """The hosts that the words mean; `any` takes one that is not `busy`."""
+    if words == DATABASE or words in hosts.homes:
+        return (hosts.host(words),)
+    every = [hosts.host(name) for name in hosts.homes]
+    if words == "all app":
+        return tuple(every)
+    free = [one for one in every if one.name not in busy]
+    return (rng.choice(free),) if words == "any app" and free else ()
 
 
 def choose(site: Site, words: str, rng: Random, busy: frozenset[str] = frozenset()) -> Targets:

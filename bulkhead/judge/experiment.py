@@ -79,19 +79,25 @@ def load_sufficient(case: Case) -> Finding:
     return problems(f"{total} requests", found, f"at least {least}")
 
 
-# A target is instance names with spaces between them, or names no instance.
-_TRIES_AT_TARGETS = r"""
+# A target is names with spaces between them, of instances or of hosts: of a host count the tries at
+# all of its instances. What is neither, as nginx or a database, is not tried by the proxy.
+_TRIES_AT_TARGETS = """
     WITH targets AS (
-        SELECT DISTINCT unnest(regexp_extract_all(target, '\b[a-z][a-z0-9]*-\d+\b')) AS instance
+        SELECT DISTINCT unnest(string_split(target, ' ')) AS name
         FROM injections WHERE held IS NOT NULL
+    ),
+    places AS (
+        SELECT DISTINCT name, name AS instance FROM instances
+        UNION SELECT split_part(name, '.', 2), name FROM instances WHERE contains(name, '.')
     ),
     tries AS (
         SELECT attempts.instance, count(*) AS count
         FROM attempts JOIN requests ON requests.id = attempts.root
         WHERE requests.phase = 'baseline' GROUP BY attempts.instance
     )
-    SELECT instance, coalesce(count, 0) FROM targets LEFT JOIN tries USING (instance)
-    ORDER BY instance
+    SELECT name, coalesce(sum(count), 0)::INTEGER
+    FROM targets JOIN places USING (name) LEFT JOIN tries USING (instance)
+    GROUP BY name ORDER BY name
 """
 
 

@@ -31,6 +31,12 @@ def add(verb: common.Add) -> None:
     drill.add_argument(
         "--here", action="store_true", help="on the stack that is up, not on one of its own"
     )
+    drill.add_argument(
+        "--hosts",
+        default="namespaces",
+        metavar="KIND",
+        help="what the hosts of a drill with several are: namespaces (default) or containers",
+    )
     drill.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML, for a CI")
     drill.add_argument("--json", action="store_true", help="print the verdicts for programs")
     drills = verb("drills", _drills, "every drill with a line about it")
@@ -76,8 +82,17 @@ def _show(done: "Run") -> None:
 
 def _stage(arguments: argparse.Namespace, drill: "Drill", say: "Say") -> "Stage":
     from bulkhead.drill import stage
+    from bulkhead.hosts.kinds import KINDS
 
     about_stack = common.assignments(arguments)
+    if arguments.hosts not in KINDS:
+        raise UsageError(f"drill: --hosts {arguments.hosts}: must be {' or '.join(KINDS)}")
+    if drill.file.hosts:
+        if arguments.here:
+            raise UsageError(f"drill: --here: {drill.name} is about several hosts of its own")
+        return functools.partial(
+            stage.hosts, arguments.topology, drill, about_stack, arguments.hosts, say
+        )
     if not arguments.here:
         return functools.partial(stage.own, arguments.topology, drill, about_stack, say)
     return functools.partial(stage.here, common.home(arguments), drill, about_stack)

@@ -97,19 +97,22 @@ class Nudger:
         programs = {one.name: one for one in calls.programs()}
         self.pids = {name: one.pid for name, one in programs.items() if one.pid}
         for name, since in wanted.items():
-            if result := self._pursue(calls, programs.get(name), name):
+            if result := self.pursue(calls, programs.get(name), name, since):
                 self._report(name, result)
             elif now() - since > PATIENCE_S:
                 self._report(name, "runs" if name in self.pids else "tried")
 
-    def _pursue(self, calls: "Calls", program: "Program | None", name: str) -> str:
+    def pursue(self, calls: "Calls", program: "Program | None", name: str, since: float) -> str:
         """Do what the state of a wanted program asks for; the result, once there is one."""
         if program is None:
             return "left"
         if program.state in ("BACKOFF", "FATAL"):
-            if name in self._restarted:
-                return "tried"
-            self._restarted.add(name)
+            with self._changed:
+                if self._wanted.get(name) != since:
+                    return ""  # its process came, and has died, since this round began
+                if name in self._restarted:
+                    return "tried"
+                self._restarted.add(name)
             calls.again(program)
         elif program.state == "STOPPED":
             if name not in self._restarted:

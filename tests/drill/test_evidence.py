@@ -7,6 +7,7 @@ from threading import Timer
 import pytest
 
 from bulkhead.drill import evidence
+from bulkhead.drill.ledger import LedgerFile
 from bulkhead.drill.tail import Tail
 from bulkhead.render.paths import Home
 from bulkhead.rundir import RunDir
@@ -148,13 +149,13 @@ def test_the_watchdogs_rows_are_part_of_a_run_and_may_be_absent(tmp_path: Path) 
     home.rows.mkdir(parents=True)
     run.path.mkdir()
     home.proxy_rows.touch()
-    since = evidence.mark(home)
+    since = evidence.mark([home], LedgerFile(home.ledger))
     add(home.proxy_rows, "a request\n")
     evidence.keep(since, run)
     assert run.proxy_rows.read_text() == "a request\n"
     assert not run.watch_rows.exists()
     add(home.watch_rows, "before\n")
-    since = evidence.mark(home)
+    since = evidence.mark([home], LedgerFile(home.ledger))
     add(home.watch_rows, "a hang\n")
     evidence.keep(since, run)
     assert run.watch_rows.read_text() == "a hang\n"
@@ -166,5 +167,5 @@ def test_the_logs_are_kept_with_the_rotated_ones(tmp_path: Path) -> None:
     run.path.mkdir()
     for name in ("api-1.log", "api-1.log.1", "supervisord.out"):
         (home.log / name).write_text(name)
-    evidence.keep_logs(home, run)
+    evidence.keep_logs([home], run)
     assert sorted(path.name for path in run.log.iterdir()) == ["api-1.log", "api-1.log.1"]

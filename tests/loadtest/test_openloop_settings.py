@@ -6,7 +6,7 @@ import re
 import pytest
 
 from loadtest.mix import KINDS
-from loadtest.open_settings import OpenSettings, loopback, read
+from loadtest.open_settings import OpenSettings, read, target
 from tests.loadtest import running
 
 MIX = f"a JSON object of weights, not all 0, for any of {', '.join(KINDS)}"
@@ -15,6 +15,7 @@ STEPS = (
     "the rates above 0, at most 100,000"
 )
 HOST = "http://HOST or http://HOST:PORT, and HOST an address of this machine's loopback"
+NETWORK = "a private network of this machine, as 10.203.7.0/24"
 
 
 def test_defaults() -> None:
@@ -30,6 +31,7 @@ def test_defaults() -> None:
 def test_all_can_be_chosen() -> None:
     environment = {
         "BULKHEAD_PROXY_URL": "http://127.0.0.1:28080",
+        "BULKHEAD_LOAD_NETWORK": "10.1.2.0/24",
         "BULKHEAD_CLIENT_ROWS": "client.jsonl",
         "BULKHEAD_RATE": "400",
         "BULKHEAD_STEPS": "[[7, 1800], [27.5, 400]]",
@@ -42,6 +44,7 @@ def test_all_can_be_chosen() -> None:
     }
     assert read(environment) == OpenSettings(
         proxy_url="http://127.0.0.1:28080",
+        network="10.1.2.0/24",
         rows="client.jsonl",
         rate=400,
         steps=((7, 1800), (27.5, 400)),
@@ -83,6 +86,8 @@ def test_all_can_be_chosen() -> None:
         ("PROXY_URL", "https://127.0.0.1", HOST),
         ("PROXY_URL", "http://192.0.2.1", HOST),
         ("PROXY_URL", "http://example.com", HOST),
+        ("LOAD_NETWORK", "10.1.2.3/24", NETWORK),
+        ("LOAD_NETWORK", "0.0.0.0/0", NETWORK),
     ],
 )
 def test_another_value_is_an_error_that_names_it(name: str, value: str, must_be: str) -> None:
@@ -101,7 +106,16 @@ def test_another_value_is_an_error_that_names_it(name: str, value: str, must_be:
     ],
 )
 def test_the_load_goes_to_this_machine(url: str, expected: tuple[str, int]) -> None:
-    assert loopback(url) == expected
+    assert target(url) == expected
+
+
+def test_the_load_goes_to_a_network_that_was_made_for_it() -> None:
+    asked = {"BULKHEAD_LOAD_NETWORK": "10.1.2.0/24", "BULKHEAD_PROXY_URL": "http://10.1.2.3:8080"}
+    settings = read(asked)
+    assert target(settings.proxy_url, settings.network) == ("10.1.2.3", 8080)
+    for url in ("http://10.1.3.3:8080", "http://proxy:8080"):
+        with pytest.raises(ValueError, match=r"or of 10\.1\.2\.0/24$"):
+            read(asked | {"BULKHEAD_PROXY_URL": url})
 
 
 @pytest.mark.live

@@ -1,4 +1,5 @@
--- One row an execution: its begin and its end, joined by (boot, n), which names it. What was killed
+-- One row an execution: its begin and its end, joined by (instance, boot, n), which names it: two
+-- hosts may have the same boots. What was killed
 -- meanwhile has no end.
 CREATE TABLE executions (
     boot VARCHAR NOT NULL,
@@ -20,4 +21,4 @@ INSERT INTO executions
 SELECT b.boot, b.n, b.id, b.instance, b.pid, b.t, e.t, b.method, b.target, b.key, e.status,
     coalesce(e.effect, ''), coalesce(e.fault, '')
 FROM (FROM service WHERE kind = 'begin') AS b
-LEFT JOIN (FROM service WHERE kind = 'end') AS e USING (boot, n);
+LEFT JOIN (FROM service WHERE kind = 'end') AS e USING (instance, boot, n);

@@ -1,0 +1,39 @@
+"""Watches the instances of several hosts: nobody here sees their processes, so it asks them.
+
+What it calls dead gives no answer in its own name within the patience: it is dead, frozen, cut off
+or slow. It also learns the address of every instance, which the rows of the proxy speak of.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+
+from bulkhead.drill.events import Events
+from bulkhead.drill.observer import Observer
+from bulkhead.faults.base import Site
+from bulkhead.hosts.base import Hosts, answers
+from bulkhead.topology.model import Instance
+
+EVERY_S = 0.25
+PATIENCE_S = 1.0
+
+
+class DistantObserver(Observer):
+    """As Observer; `known` is every instance that the proxy has ever known, by its address."""
+
+    def __init__(self, site: Site, hosts: Hosts, events: Events) -> None:
+        self.known: dict[str, Instance] = {}
+        self._hosts = hosts
+        self._pool = ThreadPoolExecutor()
+        super().__init__(site, events, EVERY_S)
+
+    def turn(self) -> None:
+        """Ask every instance, all at once."""
+        found = self._hosts.instances()
+        self.known |= {f"{one.host}:{one.port}": one for one in found}
+        # One that the proxy has forgotten is asked where it was last.
+        everybody = {one.name: one for one in (*self.known.values(), *found)}
+        for name, up in self._pool.map(_asked, everybody.values()):
+            self.saw(name, "up" if up else "dead")
+
+
+def _asked(instance: Instance) -> tuple[str, bool]:
+    return instance.name, answers(instance, PATIENCE_S)

@@ -1,0 +1,144 @@
+"""PostgreSQL on a host of its own, as a drill needs it: an empty cluster, really killed."""
+
+import os
+import pwd
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from signal import SIGINT
+
+from bulkhead.clock import wait_until
+from bulkhead.control.logs import tail
+from bulkhead.errors import MissingError, StartError
+from bulkhead.hosts.base import POSTGRESQL, HostError, accepts
+
+INIT_S = 120
+BOOT_S = 60
+STOP_S = 30
+# Each process of each instance keeps a few connections.
+CONNECTIONS = 200
+# Where Debian keeps PostgreSQL's own programs: a folder for each version.
+PROGRAMS = Path("/usr/lib/postgresql")
+USERS = ("postgres", "nobody")  # the first that there is: PostgreSQL refuses to run as root
+
+
+class Postgresql:
+    """One cluster in `folder`, which others than root may enter.
+
+    `inside` is what a command begins with to run on its host; `address` is that host's.
+    """
+
+    def __init__(self, folder: Path, inside: Sequence[str], address: str) -> None:
+        """Nothing is made yet.
+
+        Raises:
+            MissingError: it is not installed.
+        """
+        versions = sorted(PROGRAMS.glob("*/bin"), key=lambda path: float(path.parts[-2]))
+        if not versions:
+            raise MissingError("postgresql is not installed: apt-get install postgresql")
+        self.password_file = folder / "password"
+        self._folder = folder
+        self._data = folder / "data"
+        self._programs = versions[-1]
+        self._inside = inside
+        self._address = address
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def make(self, password: str) -> None:
+        """Make the cluster, with a user and an empty database of the name `bulkhead`.
+
+        Raises:
+            StartError: with what PostgreSQL said.
+        """
+        user = _user()
+        self.password_file.write_text(password)
+        self.password_file.chmod(0o600)
+        for path in (self._folder, self.password_file):
+            os.chown(path, user.pw_uid, user.pw_gid)
+        self._carry_out(
+            *("initdb", f"--pgdata={self._data}", "--username=bulkhead", "--encoding=UTF8"),
+            *(f"--pwfile={self.password_file}", "--locale=C", "--auth=scram-sha-256"),
+        )
+        with (self._data / "pg_hba.conf").open("a") as rules:
+            rules.write("host all bulkhead all scram-sha-256\n")
+        # Single-user mode: nobody can connect to a half-made cluster.
+        self._carry_out("postgres", "--single", "-D", str(self._data), "postgres", text=DATABASE)
+
+    def start(self) -> None:
+        """Start it, and wait until its port is open.
+
+        Raises:
+            StartError: with the end of what it printed.
+        """
+        log = self._folder / "log"
+        options = {
+            "listen_addresses": "*",
+            "unix_socket_directories": "",
+            "max_connections": str(CONNECTIONS),
+        }
+        chosen = [word for name, text in options.items() for word in ("-c", f"{name}={text}")]
+        with log.open("ab") as out:
+            self._child = child = subprocess.Popen(
+                [*self._inside, *self._command("postgres", "-D", str(self._data), *chosen)],
+                cwd=self._folder,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,  # Ctrl-C is for us
+            )
+        wait_until(lambda: self._accepts() or child.poll() is not None, BOOT_S)
+        if child.poll() is not None or not self._accepts():
+            raise StartError("PostgreSQL did not start:", *tail(log))
+
+    def stop(self) -> None:
+        """Its fast shutdown: what is under way is rolled back, all else is written down.
+
+        Raises:
+            HostError: it does not end.
+        """
+        if self._child is None:
+            return
+        self._child.send_signal(SIGINT)
+        try:
+            self._child.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            raise HostError(f"PostgreSQL does not end in {STOP_S} s") from None
+
+    def killed(self) -> None:
+        """Somebody has killed it: take note of its end."""
+        if self._child is not None:
+            self._child.wait(STOP_S)
+
+    def _accepts(self) -> bool:
+        return accepts(self._address, POSTGRESQL)
+
+    def _command(self, program: str, *words: str) -> list[str]:
+        user = _user()
+        drop = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+        return ["setpriv", *drop, str(self._programs / program), *words]
+
+    def _carry_out(self, *words: str, text: str = "") -> None:
+        done = subprocess.run(
+            self._command(*words),
+            cwd=self._folder,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=INIT_S,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise StartError(f"{words[0]} failed:", *(done.stdout + done.stderr).splitlines()[-5:])
+
+
+DATABASE = "CREATE DATABASE bulkhead;\n"
+
+
+def _user() -> pwd.struct_passwd:
+    for name in USERS:
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise MissingError(f"no user {' or '.join(USERS)}: PostgreSQL must not run as root")
