@@ -1,6 +1,7 @@
 """What all faults of hosts have in common: a target that is a host, and what proves them."""
 
 from abc import abstractmethod
+from contextlib import ExitStack
 from typing import cast
 
 from bulkhead.faults.base import Fault, Site, Steps, Targets
@@ -26,18 +27,15 @@ class OnHost(Fault):
         assert site.hosts  # `available` has looked
         hosts, chosen = site.hosts, cast(tuple[Host, ...], targets)
         names = ", ".join(one.name for one in chosen)
+        said = f"{self.proof}: {names}"
         try:
-            for one in chosen:
-                self.begin(hosts, one.word)
-            held(
-                site,
-                f"{self.proof}: {names}",
-                lambda: all(self.in_force(hosts, one.word) for one in chosen),
-            )
-            yield f"{self.proof}: {names}"
+            with ExitStack() as ends:  # it ends all, whatever becomes of one
+                for one in chosen:
+                    ends.callback(self.end, hosts, one.word)
+                    self.begin(hosts, one.word)
+                held(site, said, lambda: all(self.in_force(hosts, one.word) for one in chosen))
+                yield said
         finally:
-            for one in chosen:
-                self.end(hosts, one.word)
             undone("must do its work", chosen, lambda one: hosts.answers(one.word), BACK_S)
         return f"does its work again: {names}"
 

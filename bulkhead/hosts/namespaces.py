@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import mkdtemp
 
-from bulkhead.hosts import inside, network
+from bulkhead.hosts import inside, network, tcp
 from bulkhead.hosts.base import DATABASE, POSTGRESQL, PROXY, HostError, Hosts
 from bulkhead.hosts.inside import Brake
 from bulkhead.hosts.network import Network
@@ -65,6 +65,8 @@ class Namespaces(Hosts):
     def begin(self) -> None:
         """Make the network, then the database, the proxy, and the application hosts at once."""
         self._cables.make()
+        for name, value in tcp.PROXY.items():
+            self._set(PROXY, name, value)
         for name in (KEY, SESSION_KEY):
             (self._folder / name).write_text(secrets.token_hex(32))
         self._database.make(secrets.token_hex(16))
@@ -79,6 +81,7 @@ class Namespaces(Hosts):
         for name in list(self._brakes):
             self.hasten(name)
         self.clear(self._folder)
+        self._database.killed()
 
     @staticmethod
     def clear(folder: Path) -> None:
@@ -165,6 +168,17 @@ class Namespaces(Hosts):
         return self._cables.plugged(name)
 
     # What runs on them
+
+    def _set(self, name: str, setting: str, value: int) -> None:
+        """A setting of net.ipv4 of a host (sysctl(8) may not be installed)."""
+        subprocess.run(
+            [*self._inside(name), "tee", f"/proc/sys/net/ipv4/{setting}"],
+            env={**os.environ, "PATH": network.PATH},
+            input=str(value).encode(),
+            stdout=subprocess.DEVNULL,
+            timeout=COMMAND_S,
+            check=True,
+        )
 
     def _space(self, name: str) -> str:
         return self._cables.namespace(name)

@@ -46,9 +46,14 @@ class Failed:
 
 
 def address(instance: str) -> str:
-    """Where an instance listens; anything else (an upstream's name) stands for itself."""
-    service, _, number = instance.rpartition("-")
-    return f"127.0.0.1:{SERVICES[service][1] + int(number) - 1}" if service else instance
+    """Where an instance listens; anything else (an upstream's name) stands for itself.
+
+    `api-1.app-2` is on the second of several hosts.
+    """
+    name, _, host = instance.partition(".")
+    service, _, number = name.rpartition("-")
+    ip = f"10.0.0.{host.removeprefix('app-')}" if host else "127.0.0.1"
+    return f"{ip}:{SERVICES[service][1] + int(number) - 1}" if service else instance
 
 
 def boot(instance: str) -> str:

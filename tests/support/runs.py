@@ -49,6 +49,7 @@ class MadeRun(Observers):
         self.run = RunDir(path)
         self.drill: dict[str, Any] = drill()
         self.watched = True  # false: the stack has no watchdog, and so no file of its rows
+        self.seen: list[tuple[str, str, str]] = []  # of several hosts: address, instance, service
 
     def request(
         self,
@@ -178,7 +179,9 @@ class MadeRun(Observers):
         """The folder, with everything in it that a drill leaves behind."""
         run = self.run
         run.path.mkdir(parents=True, exist_ok=True)
-        facts = {"wall_minus_monotonic": OFFSET, "configuration": configuration()}
+        facts: dict[str, Any] = {"wall_minus_monotonic": OFFSET, "configuration": configuration()}
+        if self.seen:
+            facts["instances"] = self.seen
         run.run_json.write_text(json.dumps(facts))
         run.drill_json.write_text(json.dumps(self.drill))
         for path, lines in self._files():

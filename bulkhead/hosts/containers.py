@@ -1,0 +1,215 @@
+"""Hosts as containers: what docker-compose.yml says, on an engine of this machine.
+
+What a host writes is in a volume of its container, which only root can read.
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bulkhead.clock import wait_until
+from bulkhead.control.ports import listeners
+from bulkhead.errors import StateError
+from bulkhead.hosts.base import DATABASE, PROXY, HostError, Hosts
+from bulkhead.hosts.engine import containers, docker, inspect
+from bulkhead.render.paths import Home
+from bulkhead.topology.model import Topology
+
+COMPOSE = "deploy/compose"
+LISTEN = 8080
+UP_S = 900  # the first time images are built
+STOP_S = 30  # docker-compose.yml: stop_grace_period
+FREEZE_S = 20
+HOME = "/var/lib/bulkhead"
+PROJECT = "compose.json"  # the environment of deploy/compose, for whoever must end them later
+EXPORT = (
+    *("python", "-m", "services.api.export"),
+    *("postgresql://bulkhead@database:5432/bulkhead", "/run/secrets/ledger_password"),
+)
+PORTS = range(19_900, 20_000)
+
+
+class Containers(Hosts):
+    """One compose project. `folder` has a link to the volume of each host, and the secrets."""
+
+    kind = "containers"
+
+    def __init__(
+        self, topology: Topology, settings: Sequence[str], folder: Path, count: int
+    ) -> None:
+        """Nothing runs yet.
+
+        Raises:
+            StateError: this is not root.
+        """
+        if os.geteuid() != 0:
+            raise StateError(
+                "only root can read what the hosts write into their volumes: run the drill as root"
+            )
+        folder.mkdir(mode=0o700, parents=True)
+        self._root = topology.root
+        self._folder = folder
+        self._count = count
+        self._project = f"bhdrill{os.getpid()}"
+        self._environment = {
+            "COMPOSE_PROJECT_NAME": self._project,
+            "BULKHEAD_SECRETS": str(folder / "secrets"),
+            "BULKHEAD_PORT": str(_free_port()),
+            "BULKHEAD_HOSTS_SET": " ".join(settings),
+        }
+        self._containers: dict[str, str] = {}
+
+    def begin(self) -> None:
+        """Build the images and start everything; homes become known."""
+        saved = {"root": str(self._root), "environment": self._environment}
+        (self._folder / PROJECT).write_text(json.dumps(saved))
+        _compose(self._root, self._environment, "up", "--scale", f"app={self._count}")
+        apps = containers(self._project, "app")
+        names = {f"app-{number}": one for number, one in enumerate(apps, 1)}
+        (proxy,) = containers(self._project, PROXY)
+        (database,) = containers(self._project, DATABASE)
+        self._containers = {PROXY: proxy, DATABASE: database, **names}
+        self.proxy = self._home(PROXY)
+        self.homes = {name: self._home(name) for name in names}
+        self.url = f"http://{self.address(PROXY)}:{LISTEN}"
+        ((name, _),) = self._networks(PROXY).items()
+        self._network = name
+        (known,) = json.loads(docker("network", "inspect", name))
+        self.network = known["IPAM"]["Config"][0]["Subnet"]
+        self.export = ["docker", "exec", self._containers["app-1"], *EXPORT]
+        self.wait_known()
+
+    def end(self) -> None:
+        """`deploy/compose clean`: no container, network, volume or secret is left."""
+        self.clear(self._folder)
+
+    @staticmethod
+    def clear(folder: Path) -> None:
+        """By what is written down there."""
+        file = folder / PROJECT
+        if not file.exists():
+            return
+        saved = json.loads(file.read_text())
+        _compose(Path(saved["root"]), saved["environment"], "clean")
+        file.unlink()
+
+    # One host
+
+    def called(self, name: str) -> str:
+        """By its container's id: hosts.name in docker-compose.yml."""
+        return str(self._inspect(name)["Config"]["Hostname"])
+
+    def address(self, name: str) -> str:
+        """As the engine has given it; another one after a reconnection."""
+        known = self._networks(name)
+        return str(next(iter(known.values()))["IPAddress"]) if known else ""
+
+    def kill(self, name: str) -> None:
+        """`docker kill`."""
+        docker("kill", self._containers[name])
+
+    def stop(self, name: str) -> None:
+        """`docker stop`."""
+        docker("stop", "--time", str(STOP_S), self._containers[name])
+
+    def start(self, name: str) -> None:
+        """`docker start`."""
+        docker("start", self._containers[name])
+
+    def freeze(self, name: str) -> None:
+        """`docker pause`, again while a health check is just starting: runc refuses that."""
+
+        def frozen() -> bool:
+            try:
+                docker("pause", self._containers[name])
+            except HostError:
+                return self.frozen(name)
+            return True
+
+        if not wait_until(frozen, FREEZE_S):
+            raise HostError(f"{name}: cannot be paused")
+
+    def thaw(self, name: str) -> None:
+        """`docker unpause`."""
+        if self.frozen(name):
+            docker("unpause", self._containers[name])
+
+    def cut(self, name: str) -> None:
+        """`docker network disconnect`."""
+        docker("network", "disconnect", self._network, self._containers[name])
+
+    def join(self, name: str) -> None:
+        """`docker network connect`, with the name that compose had given it."""
+        if not self.joined(name):
+            service = name.partition("-")[0]
+            docker("network", "connect", "--alias", service, self._network, self._containers[name])
+
+    def slow(self, name: str, share: float) -> None:
+        """`docker update --cpus`."""
+        docker("update", "--cpus", f"{share:g}", self._containers[name])
+
+    def hasten(self, name: str) -> None:
+        """`docker update --cpus` of all there are."""
+        docker("update", "--cpus", str(os.cpu_count()), self._containers[name])
+
+    def runs(self, name: str) -> bool:
+        """As the engine says."""
+        return bool(self._inspect(name)["State"]["Running"])
+
+    def frozen(self, name: str) -> bool:
+        """As the engine says."""
+        return bool(self._inspect(name)["State"]["Paused"])
+
+    def slowed(self, name: str) -> bool:
+        """Its control group says that it was held back."""
+        script = "cat /sys/fs/cgroup/cpu.stat /sys/fs/cgroup/cpu/cpu.stat 2>/dev/null || true"
+        told = docker("exec", self._containers[name], "sh", "-c", script)
+        counts = dict(line.split() for line in told.splitlines())
+        return int(counts.get("nr_throttled", 0)) > 0
+
+    def joined(self, name: str) -> bool:
+        """As the engine says."""
+        return bool(self._networks(name))
+
+    def _inspect(self, name: str) -> dict[str, Any]:
+        return inspect(self._containers[name])
+
+    def _networks(self, name: str) -> Mapping[str, Any]:
+        return dict(self._inspect(name)["NetworkSettings"]["Networks"])
+
+    def _home(self, name: str) -> Home:
+        """By a link: the path of a volume is too long for the address of a socket in it."""
+        mounts = self._inspect(name)["Mounts"]
+        (volume,) = [one["Source"] for one in mounts if one["Destination"] == HOME]
+        link = self._folder / name
+        link.symlink_to(volume)
+        return Home(link)
+
+
+def _compose(root: Path, environment: Mapping[str, str], *words: str) -> None:
+    """deploy/compose with these words.
+
+    Raises:
+        HostError: it failed, with what it said.
+    """
+    done = subprocess.run(
+        [COMPOSE, *words],
+        cwd=root,
+        env={**os.environ, **environment},
+        start_new_session=True,  # Ctrl-C is for us; this must come to its end
+        capture_output=True,
+        text=True,
+        timeout=UP_S,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise HostError(*(done.stderr or done.stdout).strip().splitlines())
+
+
+def _free_port() -> int:
+    """For the port that compose publishes on the loopback; the load does not use it."""
+    taken = {one.port for one in listeners()}
+    return next(port for port in PORTS if port not in taken)
