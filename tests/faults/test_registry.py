@@ -22,7 +22,8 @@ PAGE = Path("docs/faults.md").read_text()
 
 NAMES = [
     "accept_queue", "busy", "busy_worker", "clock_step", "crash_at_boot", "descriptors",
-    "disk_full", "errors", "hang", "hang_worker", "kill", "kill_everything", "kill_master",
+    "disk_full", "errors", "hang", "hang_worker", "host_cut", "host_freeze", "host_kill",
+    "host_reboot", "host_slow", "kill", "kill_everything", "kill_master",
     "kill_nginx", "kill_supervisord", "kill_watch", "kill_worker", "memory", "nginx_descriptors",
     "nginx_reload", "nginx_worker", "noop", "refuse", "roll", "rotate", "scale", "slow", "term",
     "upgrade_nginx",
@@ -54,10 +55,10 @@ def test_the_page_of_faults_has_a_row_for_each_with_its_parameters_and_defaults(
     for name, told in rows:
         fields = known()[name].Params.model_fields
         wanted = {
-            parameter: "required" if field.is_required() else str(field.default)
+            parameter: "required" if field.is_required() else str(field.default).lower()
             for parameter, field in fields.items()
         }
-        assert dict(re.findall(r"`(\w+)` \((required|[\d.]+)", told)) == wanted, name
+        assert dict(re.findall(r"`(\w+)` \((required|false|[\d.]+)", told)) == wanted, name
         assert told == "none" or wanted, name
 
 
