@@ -54,6 +54,17 @@ class ClientRow(msgspec.Struct, frozen=True):
     replayed: bool = False
 
 
+class RowsEnd(msgspec.Struct, frozen=True):
+    """What a worker of a load writes beside its own file of rows, FILE.end, after the last of them.
+
+    The file holds `rows` rows then, one for each request of that worker. `early` is whether it has
+    ended while the load was to go on. Without this the file is not whole.
+    """
+
+    rows: int
+    early: bool = False
+
+
 class ProxyRow(msgspec.Struct, frozen=True):
     """What nginx saw of one request.
 

@@ -1,13 +1,14 @@
 """The end of an open-loop load: every arrival has its row on the disk, or exit code EXIT_ROWS."""
 
 import logging
-import sys
 
 from loadtest.evidence import EXIT_ROWS
 from loadtest.journal import Journal
 from loadtest.pacer import Pacer
+from loadtest.recorder import Counts, Told
 
 EXIT_BROKEN = 1
+BROKEN = "the open loop broke"
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +36,16 @@ class Books:
             pacer.run()
         except Exception:
             # Locust would log it and begin the schedule anew.
-            log.exception("the open loop broke")
+            log.exception(BROKEN)
             self._broken = True
         finally:
             self._planned += pacer.planned
             self._pacer = None
+
+    def refuse(self) -> None:
+        """A user came for whom there is nothing to send: the load is not what was asked for."""
+        log.error("a user without a share: workers have come or gone while the load ran")
+        self._broken = True
 
     def on_test_start(self, **_more: object) -> None:
         """A listener of Locust's event of this name."""
@@ -57,13 +63,16 @@ class Books:
         if self._pacer:
             self._pacer.cut()
 
-    def close(self) -> int:
-        """Say in one line how many rows there are; the exit code."""
-        self.journal.close()
-        problem = self.journal.problem(self._planned)
-        where = f" in {self.journal.path}" if self.journal.path else ""
-        if problem or where:
-            print(f"client rows: {problem or f'{self.journal.written}{where}'}", file=sys.stderr)
-        if problem:
-            return EXIT_ROWS
-        return EXIT_BROKEN if self._broken else 0
+    def told(self) -> Told:
+        """What rows there are, all of them on the disk. Ask when no pacer runs."""
+        journal = self.journal
+        journal.sync()
+        counts = Counts(begun=self._planned, written=journal.written, events=journal.added)
+        return Told(counts, journal.problem(self._planned) or (BROKEN if self._broken else ""))
+
+
+def exit_code(told: Told) -> int:
+    """What the process ends with."""
+    if told.problem:
+        return EXIT_BROKEN if told.problem == BROKEN else EXIT_ROWS
+    return 0

@@ -47,17 +47,15 @@ class Journal:
         else:
             self.written = self.added
 
-    def close(self) -> None:
+    def sync(self) -> None:
         """Write what waits and have the kernel put it on the disk."""
         self.flush()
         if self._fd >= 0:
-            fd, self._fd = self._fd, -1
             try:
-                os.fsync(fd)
+                os.fsync(self._fd)
             except OSError as error:
                 if error.errno != errno.EINVAL:  # a kind of file that cannot be synced
                     self._failure = self._failure or str(error)
-            os.close(fd)
 
     def problem(self, planned: int) -> str:
         """What is missing of a row for each of `planned` arrivals, or ""."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import locust
 
-from loadtest import parent, settings, shapes
+from loadtest import parent, seat, settings, shapes
 from loadtest.evidence import Evidence
 from loadtest.users import Browser, OnceUser, Reader, Writer
 
@@ -14,6 +14,7 @@ __all__ = ["Browser", "Reader", "Shape", "Writer"]
 
 try:
     chosen = settings.read(os.environ)
+    place = seat.read(os.environ)
     parent.end_with_it(os.environ)
 except ValueError as error:
     sys.exit(f"loadtest/locustfile.py: {error}")
@@ -29,5 +30,5 @@ def patient_stop(parser: Any, **_more: object) -> None:
 
 
 events: Any = locust.events
-events.init.add_listener(Evidence(chosen.rows))
+events.init.add_listener(Evidence(chosen.rows, place))
 events.init_command_line_parser.add_listener(patient_stop)

@@ -60,7 +60,8 @@ class Pacer:
         # What Locust has loaded stays; to look through it for garbage takes tens of milliseconds.
         gc.collect()
         gc.freeze()
-        self._began = _now()
+        began = self._plan.share.began
+        self._began = _now() if began is None else began
         self._plan_next()
         self._sweeper.start(self._guarded, self._sweep)
         ringing = self._watch(self._alarm.fd, READABLE, self._on_alarm)
@@ -128,9 +129,10 @@ class Pacer:
         while self._due <= now:
             stencil = self._plan.stencils[next(self._plan.kinds).name]
             self.planned += 1
-            request_id = f"{self._token}-{self.planned}"
+            number = self._plan.share.number(self.planned)
+            request_id = f"{self._token}-{number}"
             self._waiting.append(
-                Request(stencil, self.planned, request_id, stencil.key(request_id), self._due)
+                Request(stencil, number, request_id, stencil.key(request_id), self._due)
             )
             self._plan_next()
 

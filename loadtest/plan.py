@@ -11,15 +11,20 @@ from loadtest.arrivals import schedule
 from loadtest.exchange import Address
 from loadtest.mix import Kind
 from loadtest.open_settings import OpenSettings, target
+from loadtest.share import WHOLE, Share
 from loadtest.stencil import Stencil
 from loadtest.stock import Stock
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """`kinds` are to be sent at `moments`, which are seconds from the start, until `end_s`."""
+    """`kinds` are to be sent at `moments`, which are seconds from the start, until `end_s`.
+
+    They are those of the `share`.
+    """
 
     story: str
+    share: Share
     moments: Iterator[float]
     kinds: Iterator[Kind]
     stencils: dict[str, Stencil]
@@ -30,8 +35,8 @@ class Plan:
     connections: int
 
 
-def planned(asked: OpenSettings, base_url: str) -> Plan:
-    """What is asked for, against the stack at `base_url`.
+def planned(asked: OpenSettings, base_url: str, share: Share = WHOLE) -> Plan:
+    """The share of what is asked for, against the stack at `base_url`.
 
     Raises:
         ValueError: the stack is not on this machine; the message says what the URL must be.
@@ -44,15 +49,17 @@ def planned(asked: OpenSettings, base_url: str) -> Plan:
     first = mix.seeds(asked.mix, asked.rate)
     return Plan(
         story=f"{_rates(asked)} arrivals per second ({asked.arrivals}, seed {asked.seed}) {until}, "
-        f"against {base_url}",
-        moments=schedule(asked.arrivals, asked.rate, asked.seed, asked.steps),
-        kinds=mix.sequence(asked.mix, asked.seed, first),
+        f"against {base_url}" + (f", part {share.index + 1} of {share.of}" if share.of > 1 else ""),
+        share=share,
+        moments=share.part(schedule(asked.arrivals, asked.rate, asked.seed, asked.steps)),
+        kinds=share.part(mix.sequence(asked.mix, asked.seed, first)),
         stencils={name: Stencil(kind, host) for name, kind in mix.KINDS.items()},
-        stock=Stock(first, asked.seed),
+        # With no entry of its own a worker could not read any.
+        stock=Stock(max(1, share.portion(first)) if first else 0, asked.seed),
         address=(family, address),
         end_s=asked.load_s,
         timeout_s=asked.request_timeout_s,
-        connections=asked.connections,
+        connections=max(1, share.portion(asked.connections)),
     )
 
 

@@ -45,6 +45,13 @@ class Counts(msgspec.Struct):
         )
 
 
+class Told(msgspec.Struct):
+    """What a process says of its rows: the counts, and what does not add up in them, or ""."""
+
+    counts: Counts
+    problem: str = ""
+
+
 class Recorder:
     """Writes rows to `path`; with no path it writes nothing and finds no problem.
 
@@ -105,9 +112,9 @@ class Recorder:
         except OSError as error:
             self.failure = self.failure or str(error)
 
-    def problem(self) -> str:
-        """What does not add up, or "". Ask when no request is in flight."""
-        if self._fd < 0:
-            return ""
-        problem = self.counts.problem()
-        return f"{problem} ({self.failure})" if problem and self.failure else problem
+    def told(self) -> Told:
+        """What rows there are. Ask when no request is in flight."""
+        problem = self.counts.problem() if self._fd >= 0 else ""
+        if problem and self.failure:
+            problem = f"{problem} ({self.failure})"
+        return Told(self.counts, problem)

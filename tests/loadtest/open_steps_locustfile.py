@@ -12,6 +12,7 @@ from typing import Any
 from loadtest import openloop
 from loadtest.mix import Kind
 from loadtest.plan import Plan
+from loadtest.share import WHOLE, Share
 from loadtest.stencil import Stencil
 
 # A content that no one knows how to check: a mistake inside the load itself.
@@ -25,8 +26,8 @@ MOMENTS = list(accumulate(PAUSES_S, initial=0.0))
 
 
 class Steps(openloop.OpenLoop):
-    def plan(self) -> Plan:
-        plan = super().plan()
+    def plan(self, share: Share = WHOLE) -> Plan:
+        plan = super().plan(share)
         return replace(
             plan,
             moments=iter(MOMENTS),

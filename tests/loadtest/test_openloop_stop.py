@@ -208,10 +208,10 @@ def test_locusts_response_times_are_the_latencies_from_the_planned_moments(tmp_p
     assert sum(told["num_reqs_per_sec"].values()) == len(rows)
 
 
-def test_a_locust_with_worker_processes_is_refused_before_it_has_any() -> None:
+def test_a_locust_that_would_fork_is_refused_before_it_does() -> None:
     done = running.locust(running.OPEN, "--processes", "2", env={"BULKHEAD_LOAD_S": "1"})
     assert done.stderr == (
-        "loadtest/openloop.py: one process owns the whole schedule: no --processes\n"
+        "loadtest/openloop.py: --processes 2: start --master and each --worker by itself\n"
     )
     assert done.returncode == 1
 
