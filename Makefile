@@ -62,8 +62,8 @@ logs: $(BULKHEAD) ## the last lines that every process printed
 	@$(BULKHEAD) logs
 
 .PHONY: load
-load: setup ## run Locust for 30 s (UI=1: its web UI; USERS=20 TIME=30 SHAPE=steady|ramp|spike)
-	@$(BULKHEAD) load --users $(or $(USERS),20) --time $(or $(TIME),30) --shape $(or $(SHAPE),steady) $(if $(UI),--ui)
+load: setup ## run Locust for 30 s (UI=1: its web UI; USERS=20 WORKERS=1 TIME=30 SHAPE=steady|ramp|spike)
+	@$(BULKHEAD) load --users $(or $(USERS),20) --workers $(or $(WORKERS),1) --time $(or $(TIME),30) --shape $(or $(SHAPE),steady) $(if $(UI),--ui)
 
 .PHONY: drill
 drill: setup ## break a stack of its own and judge every request (D=kill-storm SEED=1 N=1; D=drills/mine.toml)

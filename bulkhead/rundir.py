@@ -35,6 +35,20 @@ class RunDir:
         self.summary_json = path / "summary.json"
         self.locust_html = path / "locust.html"
         self.locust_log = path / "locust.log"
+        self.locust_port = path / "locust.port"
+
+    def worker_rows(self, worker: int | str) -> Path:
+        """The rows of one of a load's workers, until they are merged into `client_rows`."""
+        return self.client_rows.with_stem(f"client-{worker}")
+
+    def worker_end(self, worker: int) -> Path:
+        """What that worker writes when all of its rows are there (records.RowsEnd)."""
+        rows = self.worker_rows(worker)
+        return rows.with_name(f"{rows.name}.end")
+
+    def worker_log(self, worker: int) -> Path:
+        """What that worker printed."""
+        return self.locust_log.with_stem(f"locust-{worker}")
 
 
 def create(runs: Path, name: str) -> RunDir:

@@ -2,9 +2,6 @@
 
 import json
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
@@ -13,14 +10,14 @@ import msgspec
 
 from bulkhead.clock import wait_until
 from bulkhead.control.logs import tail
-from bulkhead.drill.locust import EXIT_ROWS, Follower
+from bulkhead.drill.locust import Follower
 from bulkhead.drill.spec import LoadSection
+from bulkhead.drill.swarm import BOOT_S, Swarm
 from bulkhead.errors import EvidenceError, StartError
 from bulkhead.faults.base import Site
 from bulkhead.records import ClientRow
 from bulkhead.rundir import RunDir
 
-BOOT_S = 30
 # After a stop, requests in flight may take their whole time-out; then rows are written.
 STOP_MARGIN_S = 15
 
@@ -38,18 +35,13 @@ class Generator:
         out: RunDir,
     ) -> None:
         (_, first_rate), *steps = rates
-        self.rows = Follower(out.client_rows)
         self._load = load
         self._out = out
-        self._root = site.topology.root
-        self._url = site.url
         # What a user has set for Locust of his own is not meant for this load.
         own = {name: text for name, text in os.environ.items() if not name.startswith("LOCUST_")}
-        self._environment = own | {
-            "BULKHEAD_PARENT_PID": str(os.getpid()),  # it ends when we are killed
+        environment = own | {
             "BULKHEAD_PROXY_URL": site.url,
             "BULKHEAD_LOAD_NETWORK": site.hosts.network if site.hosts else "",
-            "BULKHEAD_CLIENT_ROWS": str(out.client_rows),
             "BULKHEAD_RATE": f"{first_rate:g}",
             "BULKHEAD_STEPS": json.dumps(steps),
             "BULKHEAD_ARRIVALS": load.arrivals,
@@ -59,22 +51,13 @@ class Generator:
             "BULKHEAD_CONNECTIONS": str(load.connections),
             "BULKHEAD_LOAD_S": f"{longest_s:g}",
         }
+        # The host outranks the user's own locust.conf only on the command line.
+        options = ["--headless", "--only-summary", "--users", "1", "--host", site.url]
+        root = site.topology.root
+        self._swarm = Swarm(load.locustfile, options, environment, load.workers, root, out)
+        self.rows = Follower(self._swarm.files)
 
     def __enter__(self) -> Self:
-        with self._out.locust_log.open("wb") as log:
-            self._child = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "locust", "-f", self._load.locustfile),
-                    # The host outranks the user's own locust.conf only on the command line.
-                    *("--headless", "--only-summary", "--users", "1", "--host", self._url),
-                ],
-                cwd=self._root,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C is for us; we pass it on in an orderly way
-            )
         return self
 
     def __exit__(
@@ -83,9 +66,15 @@ class Generator:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._child.poll() is None:
-            self._child.kill()
-            self._child.wait()
+        self._swarm.__exit__(kind, error, trace)
+
+    def start(self) -> None:
+        """Start the load.
+
+        Raises:
+            StartError: it could not be started; with the last lines that Locust printed.
+        """
+        self._swarm.start()
 
     def wait_for_rows(self) -> float:
         """Wait until the first requests have ended; the moment for which one of them was planned.
@@ -96,17 +85,7 @@ class Generator:
             StartError, EvidenceError: it did not begin, or ended; with the last lines that Locust
                 printed.
         """
-        rows = self._out.client_rows
-
-        def first() -> bytes:
-            self.require()
-            if not rows.exists():
-                return b""
-            with rows.open("rb") as file:
-                line = file.readline()
-            return line if line.endswith(b"\n") else b""
-
-        if not (line := wait_until(first, BOOT_S)):
+        if not (line := wait_until(self._first_row, BOOT_S)):
             raise StartError("the load did not begin:", *tail(self._out.locust_log))
         return msgspec.json.decode(line, type=ClientRow).planned
 
@@ -116,11 +95,13 @@ class Generator:
         Raises:
             EvidenceError: it has ended by itself; with the last lines that Locust printed.
         """
-        if self._child.poll() is not None:
+        if self._swarm.wait(0):
+            code = self._swarm.finish()
             raise EvidenceError(
-                f"the load ended by itself with exit code {self._child.returncode}:",
-                *tail(self._out.locust_log),
+                f"the load ended by itself with exit code {code}:", *tail(self._out.locust_log)
             )
+        if lost := self._swarm.lost():
+            raise EvidenceError(f"{lost}: rows are missing, so nothing can be said")
 
     def stop(self) -> None:
         """No more arrivals; wait for the requests in flight and for the last row.
@@ -128,18 +109,23 @@ class Generator:
         Raises:
             EvidenceError: rows are missing, or it did not end by itself.
         """
-        if self._child.poll() is None:
-            self._child.send_signal(signal.SIGINT)
-        try:
-            self._child.wait(self._load.timeout_s + STOP_MARGIN_S)
-        except subprocess.TimeoutExpired:
+        self._swarm.interrupt()
+        if not self._swarm.wait(self._load.timeout_s + STOP_MARGIN_S):
             raise EvidenceError(
                 "the load did not end, so rows may be missing:", *tail(self._out.locust_log)
-            ) from None
-        if self._child.returncode == EXIT_ROWS:
-            raise EvidenceError("rows of the load are missing:", *tail(self._out.locust_log))
-        if self._child.returncode != 0:
-            raise EvidenceError(
-                f"the load ended with exit code {self._child.returncode}:",
-                *tail(self._out.locust_log),
             )
+        if code := self._swarm.finish():
+            raise EvidenceError(
+                f"the load ended with exit code {code}:", *tail(self._out.locust_log)
+            )
+
+    def _first_row(self) -> bytes:
+        """A first row of one of the files, as soon as there is one."""
+        self.require()
+        for path in self._swarm.files:
+            if path.exists():
+                with path.open("rb") as file:
+                    line = file.readline()
+                if line.endswith(b"\n"):
+                    return line
+        return b""

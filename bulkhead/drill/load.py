@@ -47,7 +47,8 @@ def run(topology: Topology, asked: bool, load: Load, say: Say, colour: bool) -> 
     books = ledger.of_this_host(topology)
     since = evidence.mark([home], books)
     if load.ui_port is None:
-        say(f"{load.users} users, {load.shape}, for {load.seconds:g} s, against {topology.url}")
+        by = f" of {load.workers} workers" if load.workers > 1 else ""
+        say(f"{load.users} users{by}, {load.shape}, for {load.seconds:g} s, against {topology.url}")
     else:
         say(f"Locust's web UI: http://127.0.0.1:{load.ui_port}   (Ctrl-C ends it and sums up)")
     locust.run(topology.root, topology.url, load, run_, say)

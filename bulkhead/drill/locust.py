@@ -1,12 +1,7 @@
-"""Locust as a subprocess: started, watched through the rows it writes, and ended.
-
-It is never imported: it patches the whole standard library of the process that imports it.
-"""
+"""The load of `bulkhead load`: Locust, watched through the rows it writes, and ended."""
 
 import os
-import signal
-import subprocess
-import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +10,13 @@ import msgspec
 from bulkhead.clock import now
 from bulkhead.control.logs import tail
 from bulkhead.control.start import Say
+from bulkhead.drill.swarm import BOOT_S, Swarm
 from bulkhead.errors import EvidenceError, StartError
 from bulkhead.records import ClientRow
 from bulkhead.rundir import RunDir
 
 # A stopping Locust waits for requests in flight; this is longer than any of them may take.
 STOP_S = 30
-EXIT_ROWS = 3  # loadtest/evidence.py: a row is missing
 
 
 @dataclass(frozen=True)
@@ -32,6 +27,7 @@ class Load:
     seconds: float
     shape: str
     pace: float  # multiplies every think time
+    workers: int  # how many processes the users are spread over
     ui_port: int | None  # where Locust's web UI is to listen; None: none, run by itself
 
 
@@ -40,92 +36,83 @@ def run(root: Path, url: str, load: Load, out: RunDir, progress: Say) -> None:
 
     Raises:
         StartError: Locust could not run; with the last lines that it printed.
-        EvidenceError: Locust found that a row is missing.
+        EvidenceError: rows are missing: Locust found it, or a worker has died.
     """
-    with out.locust_log.open("wb") as log:
-        child = subprocess.Popen(
-            _command(load, out),
-            cwd=root,
-            env={
-                **os.environ,
-                "BULKHEAD_PARENT_PID": str(os.getpid()),  # it ends when we are killed
-                "BULKHEAD_PROXY_URL": url,
-                "BULKHEAD_CLIENT_ROWS": str(out.client_rows),
-                "BULKHEAD_SHAPE": load.shape,
-                "BULKHEAD_PACE": f"{load.pace:g}",
-            },
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # Ctrl-C is for us; we pass it on in an orderly way
-        )
+    environment = {
+        **os.environ,
+        "BULKHEAD_PROXY_URL": url,
+        "BULKHEAD_SHAPE": load.shape,
+        "BULKHEAD_PACE": f"{load.pace:g}",
+    }
+    options = _options(load, out)
+    with Swarm("loadtest/locustfile.py", options, environment, load.workers, root, out) as swarm:
         try:
-            _watch(child, out, load, progress)
+            swarm.start()
+            _watch(swarm, out, load, progress)
         except KeyboardInterrupt:
             progress("stopping the load; requests in flight may finish")
-            child.send_signal(signal.SIGINT)
-            child.wait(STOP_S)
-        finally:
-            if child.poll() is None:
-                child.kill()
-                child.wait()
-    if child.returncode == EXIT_ROWS:
-        raise EvidenceError(
-            "rows of the load are missing, so nothing can be said:", *tail(out.locust_log)
-        )
-    if not out.client_rows.exists() or child.returncode not in (0, 1):
-        raise StartError(f"Locust ended with exit code {child.returncode}:", *tail(out.locust_log))
+            swarm.interrupt()
+            if not swarm.wait(STOP_S):
+                raise StartError(
+                    f"Locust did not end in {STOP_S} s; see {out.locust_log}"
+                ) from None
+        code = swarm.finish()
+    if not out.client_rows.exists() or code not in (0, 1):
+        raise StartError(f"Locust ended with exit code {code}:", *tail(out.locust_log))
 
 
-def _command(load: Load, out: RunDir) -> list[str]:
-    command = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py"]
-    command += ["--users", str(load.users), "--spawn-rate", str(max(1, load.users))]
-    command += ["--html", str(out.locust_html)]
+def _options(load: Load, out: RunDir) -> list[str]:
+    options = ["--users", str(load.users), "--spawn-rate", str(max(1, load.users))]
+    options += ["--html", str(out.locust_html)]
     if load.ui_port is not None:
-        return [*command, "--web-host", "127.0.0.1", "--web-port", str(load.ui_port)]
-    return [*command, "--headless", "--only-summary", "--run-time", f"{load.seconds:g}s"]
+        return [*options, "--web-host", "127.0.0.1", "--web-port", str(load.ui_port)]
+    return [*options, "--headless", "--only-summary", "--run-time", f"{load.seconds:g}s"]
 
 
-def _watch(child: subprocess.Popen[bytes], out: RunDir, load: Load, progress: Say) -> None:
+def _watch(swarm: Swarm, out: RunDir, load: Load, progress: Say) -> None:
     """Tell every second how it goes, as the rows tell it, until it ends."""
-    follower = Follower(out.client_rows)
+    follower = Follower(swarm.files)
+    longest = load.seconds + STOP_S + (BOOT_S if load.workers > 1 else 0)
     began = now()
-    while True:
-        try:
-            child.wait(1)
-            return
-        except subprocess.TimeoutExpired:
-            passed = now() - began
+    while not swarm.wait(1):
+        passed = now() - began
         new, failed = follower.read()
         if new or load.ui_port is None:
             progress(
                 f"  {passed:4.0f} s  {new:7,} requests/s  {follower.requests:9,} in all  "
                 f"{follower.failed:,} failed" + (f" (+{failed})" if failed else "")
             )
-        if load.ui_port is None and passed > load.seconds + STOP_S:
+        if lost := swarm.lost():
+            progress("a worker is gone; stopping the load")
+            swarm.interrupt()
+            swarm.wait(STOP_S)
+            raise EvidenceError(f"{lost}: rows are missing, so nothing can be said")
+        if load.ui_port is None and passed > longest:
             raise StartError(f"Locust did not end {STOP_S} s after its time; see {out.locust_log}")
 
 
 class Follower:
-    """Counts the rows of a growing file, without reading any of them twice."""
+    """Counts the rows of growing files, without reading any of them twice."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, paths: Sequence[Path]) -> None:
         self.requests = 0
         self.failed = 0
-        self._path = path
-        self._offset = 0
+        self._offsets = dict.fromkeys(paths, 0)
         self._decode = msgspec.json.Decoder(ClientRow).decode
 
     def read(self) -> tuple[int, int]:
         """Rows, and failed ones among them, that are new since the last call."""
-        if not self._path.exists():
-            return 0, 0
-        with self._path.open("rb") as rows:
-            rows.seek(self._offset)
-            whole, newline, _part = rows.read().rpartition(b"\n")
-        self._offset += len(whole) + len(newline)
-        new = [self._decode(line) for line in whole.splitlines()]
+        new = [self._decode(line) for path in self._offsets for line in self._lines(path)]
         failed = sum(bool(row.error or row.wrong) or row.status >= 400 for row in new)
         self.requests += len(new)
         self.failed += failed
         return len(new), failed
+
+    def _lines(self, path: Path) -> list[bytes]:
+        if not path.exists():
+            return []
+        with path.open("rb") as rows:
+            rows.seek(self._offsets[path])
+            whole, newline, _part = rows.read().rpartition(b"\n")
+        self._offsets[path] += len(whole) + len(newline)
+        return whole.splitlines()

@@ -8,18 +8,18 @@ from pathlib import Path
 
 from bulkhead import rundir
 from bulkhead.clock import now, pause
-from bulkhead.control import interrupts
 from bulkhead.control.start import Say
 from bulkhead.drill import evidence, ledger, schedule
 from bulkhead.drill.distant import DistantObserver
 from bulkhead.drill.events import Events
-from bulkhead.drill.generator import BOOT_S, Generator
+from bulkhead.drill.generator import Generator
 from bulkhead.drill.inject import Injector, longest_s
 from bulkhead.drill.judged import judged
 from bulkhead.drill.observer import Observer
 from bulkhead.drill.progress import Progress
 from bulkhead.drill.schedule import Injection
 from bulkhead.drill.spec import Drill, available
+from bulkhead.drill.swarm import BOOT_S
 from bulkhead.faults.base import Site
 from bulkhead.judge.verdict import Verdict
 from bulkhead.report import html
@@ -94,10 +94,10 @@ def _load_and_break(
         ends.callback(events.close)
         observer = ends.enter_context(_observer(site, events))
         events.note("phase", "warmup")
-        with interrupts.held():  # it must not be born without us knowing it
-            load = ends.enter_context(
-                Generator(site, drill.file.load, rates, seed, _longest_s(drill, site), out)
-            )
+        load = ends.enter_context(
+            Generator(site, drill.file.load, rates, seed, _longest_s(drill, site), out)
+        )
+        load.start()
         # Phases count from the begin of the load, so that each has the rate that it is to have.
         until = load.wait_for_rows() + phases.warmup_s
         progress = ends.enter_context(Progress(load.rows, observer, say))

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
+from bulkhead.drill.swarm import MOST_WORKERS
 from bulkhead.errors import ConfigError, StateError, UsageError
 from bulkhead.faults import base
 from bulkhead.faults.disk_full import Volume
@@ -37,7 +38,10 @@ MIX: dict[Kind, Share] = {
 
 
 class LoadSection(Section):
-    """Who asks for what, how often; `rates` are those of phases that have another one."""
+    """Who asks for what, how often; `rates` are those of phases that have another one.
+
+    `workers` is how many processes send it: each a part of the one schedule.
+    """
 
     locustfile: Annotated[str, Field(min_length=1)] = "loadtest/openloop.py"
     rate: Rate = 300
@@ -46,6 +50,7 @@ class LoadSection(Section):
     mix: Annotated[dict[Kind, Share], Field(min_length=1)] = MIX
     timeout_s: Annotated[float, Field(ge=0.1, le=120)] = 25
     connections: Annotated[int, Field(ge=1, le=5000)] = 500
+    workers: Annotated[int, Field(ge=1, le=MOST_WORKERS)] = 1
 
 
 class PhasesSection(Section):
@@ -225,6 +230,8 @@ def _schedule_problems(file: DrillFile) -> Iterator[Problem]:
                 one.last_s,
                 "begins (s) after the faults phase has ended (phases.faults_s)",
             )
+    if file.load.workers > file.load.connections:
+        yield "load.workers", file.load.workers, "each needs one of load.connections at least"
     if not any(file.load.mix.values()):
         yield "load.mix", file.load.mix, "at least one kind of request must have a share"
 

@@ -13,6 +13,12 @@ def add(verb: common.Add) -> None:
     """Add this verb to the command."""
     load = verb("load", _load, "run Locust against the stack and say what came of it")
     load.add_argument("--users", type=int, default=20, help="concurrent users (default 20)")
+    load.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        help="processes that the users are spread over (default 1)",
+    )
     load.add_argument("--time", type=float, default=30, metavar="S", help="seconds (default 30)")
     load.add_argument(
         "--shape", choices=("steady", "ramp", "spike"), default="steady", help="default: steady"
@@ -28,17 +34,25 @@ def add(verb: common.Add) -> None:
 def _load(arguments: argparse.Namespace) -> int:
     from bulkhead.drill import load
     from bulkhead.drill.locust import Load
+    from bulkhead.drill.swarm import MOST_WORKERS
 
     if arguments.users < 1 or arguments.time <= 0 or arguments.pace < 0:
         raise UsageError(
             f"load: --users {arguments.users} --time {arguments.time:g} --pace {arguments.pace:g}: "
             "users and time must be above 0, pace must not be below"
         )
+    most = min(arguments.users, MOST_WORKERS)
+    if not 1 <= arguments.workers <= most:
+        raise UsageError(
+            f"load: --workers {arguments.workers}: must be from 1 to {most}: at most "
+            f"{MOST_WORKERS}, and at most one for each of {arguments.users} users"
+        )
     wanted = Load(
         arguments.users,
         arguments.time,
         arguments.shape,
         arguments.pace,
+        arguments.workers,
         arguments.ui_port if arguments.ui else None,
     )
     say = common.say_aside if arguments.json else common.say
