@@ -21,12 +21,28 @@ BAD = {
     "unknown-key": (
         "[load]\nrte = 5\n",
         "bad.toml: load.rte = 5: unknown key; did you mean rate? "
-        "(known: locustfile, rate, rates, arrivals, mix, timeout_s, connections)",
+        "(known: locustfile, rate, rates, arrivals, mix, timeout_s, connections, workers)",
     ),
     "two-mistakes": (
         "[load]\nrate = 0\n[phases]\nbaseline_s = 0.5\n",
         "bad.toml: load.rate = 0: must be greater than 0",
         "bad.toml: phases.baseline_s = 0.5: must be at least 1",
+    ),
+    "no-worker": (
+        "[load]\nworkers = 0\n",
+        "bad.toml: load.workers = 0: must be at least 1",
+    ),
+    "workers-in-words": (
+        '[load]\nworkers = "x"\n',
+        'bad.toml: load.workers = "x": must be a whole number',
+    ),
+    "too-many-workers": (
+        "[load]\nworkers = 17\n",
+        "bad.toml: load.workers = 17: must be at most 16",
+    ),
+    "workers-without-connections": (
+        "[load]\nworkers = 8\nconnections = 7\n",
+        "bad.toml: load.workers = 8: each needs one of load.connections at least",
     ),
     "unknown-fault": (
         FAULT.format("kil", "any api"),
