@@ -100,8 +100,7 @@ class Generator:
             raise EvidenceError(
                 f"the load ended by itself with exit code {code}:", *tail(self._out.locust_log)
             )
-        if lost := self._swarm.lost():
-            raise EvidenceError(f"{lost}: rows are missing, so nothing can be said")
+        self._swarm.require_workers()
 
     def stop(self) -> None:
         """No more arrivals; wait for the requests in flight and for the last row.

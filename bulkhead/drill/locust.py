@@ -11,7 +11,7 @@ from bulkhead.clock import now
 from bulkhead.control.logs import tail
 from bulkhead.control.start import Say
 from bulkhead.drill.swarm import BOOT_S, Swarm
-from bulkhead.errors import EvidenceError, StartError
+from bulkhead.errors import StartError
 from bulkhead.records import ClientRow
 from bulkhead.rundir import RunDir
 
@@ -82,11 +82,11 @@ def _watch(swarm: Swarm, out: RunDir, load: Load, progress: Say) -> None:
                 f"  {passed:4.0f} s  {new:7,} requests/s  {follower.requests:9,} in all  "
                 f"{follower.failed:,} failed" + (f" (+{failed})" if failed else "")
             )
-        if lost := swarm.lost():
+        if swarm.lost():
             progress("a worker is gone; stopping the load")
             swarm.interrupt()
             swarm.wait(STOP_S)
-            raise EvidenceError(f"{lost}: rows are missing, so nothing can be said")
+            swarm.require_workers()
         if load.ui_port is None and passed > longest:
             raise StartError(f"Locust did not end {STOP_S} s after its time; see {out.locust_log}")
 

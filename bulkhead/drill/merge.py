@@ -17,18 +17,21 @@ class _Ended(msgspec.Struct):
     done: float
 
 
-def merge(run: RunDir, workers: int) -> None:
+def merge(run: RunDir, workers: int) -> int:
     """Make `run.client_rows` of the files of all workers, in the order in which requests ended.
 
-    The workers' own files are gone then.
+    The workers' own files are gone then. The result is how many rows there are.
 
     Raises:
-        EvidenceError: a file is not whole; a line for each worker of which something is missing.
-            Nothing has been changed.
+        EvidenceError: a file is not whole, or rows of another load are there; a line for each
+            worker of which something is missing. Nothing has been changed.
     """
+    if run.client_rows.exists():
+        raise EvidenceError(f"{run.client_rows}: is there already")
     if problems := [line for worker in range(workers) if (line := problem(run, worker))]:
         raise EvidenceError(*problems)
     made = run.client_rows.with_suffix(".part")
+    rows = sum(said.rows for worker in range(workers) if (said := end(run, worker)))
     with made.open("wb") as out:
         files = [_rows(run.worker_rows(worker)) for worker in range(workers)]
         out.writelines(line for _, line in heapq.merge(*files, key=lambda row: row[0]))
@@ -36,6 +39,7 @@ def merge(run: RunDir, workers: int) -> None:
     for worker in range(workers):
         run.worker_rows(worker).unlink()
         run.worker_end(worker).unlink()
+    return rows
 
 
 def end(run: RunDir, worker: int) -> RowsEnd | None:

@@ -104,7 +104,7 @@ class Swarm:
             self._leading_child.send_signal(signal.SIGINT)
 
     def lost(self) -> str:
-        """Which worker has ended before its time, and how, in one line; "" for none."""
+        """Which worker has ended before its time, and how, in a few words; "" for none."""
         for worker, child in enumerate(self._workers):
             code = child.poll()
             if code is not None:
@@ -112,6 +112,15 @@ class Swarm:
                 if said is None or said.early:
                     return f"worker {worker} of the load (pid {child.pid}) {_fate(code)}"
         return ""
+
+    def require_workers(self) -> None:
+        """Check that every worker runs, or has ended well.
+
+        Raises:
+            EvidenceError: one has not; it says which, and how it ended.
+        """
+        if lost := self.lost():
+            raise EvidenceError(self._nothing(f"{lost}: rows are missing"))
 
     def finish(self) -> int:
         """After the end of the one that leads: end the workers and merge their rows.
@@ -131,9 +140,8 @@ class Swarm:
                 *tail(self._out.locust_log),
             )
         if self._workers and code < 0:
-            raise EvidenceError(f"the load's master {_fate(code)}, so nothing can be said")
-        if lost := self.lost():
-            raise EvidenceError(f"{lost}: rows are missing, so nothing can be said")
+            raise EvidenceError(self._nothing(f"the load's master {_fate(code)}"))
+        self.require_workers()
         if code == EXIT_ROWS:
             raise EvidenceError(
                 "rows of the load are missing, so nothing can be said:", *tail(self._out.locust_log)
@@ -141,6 +149,9 @@ class Swarm:
         if self._workers and code in (0, 1):
             merge.merge(self._out, self._number)
         return code
+
+    def _nothing(self, why: str) -> str:
+        return f"{why}, so nothing can be said; see {self._out.path}"
 
     def _has_rows(self) -> bool:
         return any(path.exists() and path.stat().st_size for path in self.files)

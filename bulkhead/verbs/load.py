@@ -1,16 +1,18 @@
-"""load: Locust against the stack, closed-loop, as its users know it."""
+"""load: Locust against the stack, closed-loop, as its users know it; merge: rows of its workers."""
 
 import argparse
 import json
+from pathlib import Path
 
 from bulkhead.errors import UsageError
 from bulkhead.verbs import common
 
 FAILED = 1  # exit code when requests failed
+MOST_MERGED = 1000  # loadtest/seat.py: as many workers can have a number
 
 
 def add(verb: common.Add) -> None:
-    """Add this verb to the command."""
+    """Add these verbs to the command."""
     load = verb("load", _load, "run Locust against the stack and say what came of it")
     load.add_argument("--users", type=int, default=20, help="concurrent users (default 20)")
     load.add_argument(
@@ -29,6 +31,9 @@ def add(verb: common.Add) -> None:
     load.add_argument("--ui", action="store_true", help="open Locust's own web UI instead")
     load.add_argument("--ui-port", type=int, default=8089, help="where (default 8089)")
     load.add_argument("--json", action="store_true", help="print the summary for programs")
+    merge = verb("merge", _merge, "put the rows of workers started by hand into one client.jsonl")
+    merge.add_argument("folder", type=Path, help="where client-0.jsonl and its like are")
+    merge.add_argument("--workers", type=int, required=True, help="how many there were")
 
 
 def _load(arguments: argparse.Namespace) -> int:
@@ -60,3 +65,15 @@ def _load(arguments: argparse.Namespace) -> int:
     result = load.run(common.topology(arguments), asked, wanted, say, common.colour())
     print(json.dumps(result.figures, indent=2) if arguments.json else "\n" + result.text)
     return FAILED if result.failed else 0
+
+
+def _merge(arguments: argparse.Namespace) -> int:
+    from bulkhead.drill.merge import merge
+    from bulkhead.rundir import RunDir
+
+    if not 1 <= arguments.workers <= MOST_MERGED:
+        raise UsageError(f"merge: --workers {arguments.workers}: must be from 1 to {MOST_MERGED}")
+    run = RunDir(arguments.folder)
+    rows = merge(run, arguments.workers)
+    print(f"{rows} rows in {run.client_rows}")
+    return 0

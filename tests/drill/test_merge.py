@@ -1,5 +1,7 @@
 """The rows of several workers become those of one load, or it is said whose are missing."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,7 +39,7 @@ def complaints(run: RunDir, workers: int) -> tuple[str, ...]:
 
 def test_all_rows_are_there_once_in_the_order_of_their_ends(tmp_path: Path) -> None:
     run = written(tmp_path, (1, 4, 5), (2, 3, 6), ())
-    merge(run, 3)
+    assert merge(run, 3) == 6
     assert [one.id for one in read_rows(run.client_rows, ClientRow)] == [
         "0-1", "1-2", "1-3", "0-4", "0-5", "1-6",
     ]  # fmt: skip
@@ -73,6 +75,34 @@ def test_a_row_that_is_cut_in_the_middle_is_named(tmp_path: Path) -> None:
     run.worker_rows(0).write_bytes(run.worker_rows(0).read_bytes()[:-20])
     (line,) = complaints(run, 1)
     assert line.startswith("worker 0 of the load: client-0.jsonl:2: ")
+
+
+def test_rows_of_another_load_are_not_lost(tmp_path: Path) -> None:
+    run = written(tmp_path, (1,))
+    run.client_rows.write_bytes(b"")
+    assert complaints(run, 1) == (f"{run.client_rows}: is there already",)
+
+
+@pytest.mark.live
+def test_the_command_merges_or_says_why_not(tmp_path: Path) -> None:
+    run = written(tmp_path, (1, 3), (2,))
+
+    def command(workers: str) -> tuple[int, str]:
+        words = ("merge", str(tmp_path), "--workers", workers)
+        done = subprocess.run(
+            [sys.executable, "-m", "bulkhead.cli", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return done.returncode, done.stdout
+
+    missing = "worker 2 of the load: client-2.jsonl has no end: rows may be missing"
+    assert command("3") == (7, f"bulkhead: {missing}\n")
+    assert command("0") == (2, "bulkhead: merge: --workers 0: must be from 1 to 1000\n")
+    assert command("2") == (0, f"3 rows in {run.client_rows}\n")
 
 
 def test_growing_files_are_followed_together(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
 
+import psutil
 import pytest
 
 from bulkhead.records import ClientRow, ProxyRow, ServiceRow, read_rows
@@ -39,9 +40,35 @@ def start(stack: Stack, *words: str) -> subprocess.Popen[str]:
     )
 
 
-def test_every_observer_tells_the_same_story(stack: Stack) -> None:
+def effects(stack: Stack) -> list[str]:
+    """The request ids of all writes that the ledger has applied, in that order."""
+    if not stack.home.ledger.exists():
+        return []
+    with closing(sqlite3.connect(stack.home.ledger)) as ledger:
+        return [one for (one,) in ledger.execute("SELECT request_id FROM effects ORDER BY seq")]
+
+
+def wait_for_requests(load: subprocess.Popen[str]) -> None:
+    """Read what the load says until it has said that requests have ended."""
+    assert load.stdout
+    for line in load.stdout:
+        if "requests/s" in line and not line.split()[2].startswith("0"):
+            return
+    raise AssertionError("it ended before any request")
+
+
+def processes(load: subprocess.Popen[str], option: str = "locust") -> list[psutil.Process]:
+    """Locust's processes that have this word on their command line."""
+    children = psutil.Process(load.pid).children()
+    return [child for child in children if option in child.cmdline()]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_every_observer_tells_the_same_story(stack: Stack, workers: int) -> None:
     """Client rows, proxy rows, service rows, the ledger, Locust and wc must agree on one load."""
-    load = stack.bulkhead("load", "--time", "3", "--users", "20", "--pace", "0.5", "--json")
+    before = len(effects(stack))
+    words = ("--time", "3", "--users", "20", "--pace", "0.5", "--workers", str(workers))
+    load = stack.bulkhead("load", *words, "--json")
     figures = json.loads(load.stdout)
     run = Path(figures["run"])
     client = list(read_rows(run / "client.jsonl", ClientRow))
@@ -76,11 +103,17 @@ def test_every_observer_tells_the_same_story(stack: Stack) -> None:
             assert ended[execution].status == sent.status
             assert (ended[execution].effect == "applied") == (sent.effect != "read")
 
-    with closing(sqlite3.connect(stack.home.ledger)) as ledger:
-        applied = [one for (one,) in ledger.execute("SELECT request_id FROM effects")]
+    applied = effects(stack)[before:]
     writes = [row.id for row in client if row.effect != "read"]
     assert sorted(applied) == sorted(writes)
     assert figures["writes"]["acknowledged"] == len(writes) > 20
+
+    keys = [row.key for row in client if row.key]
+    assert len(set(keys)) == len(keys)
+    assert [row.done for row in client] == sorted(row.done for row in client) or workers == 1
+    assert list(run.glob("client*")) == [run / "client.jsonl"], "no rows are left anywhere else"
+    logs = {f"locust-{worker}.log" for worker in range(workers)} if workers > 1 else set()
+    assert {path.name for path in run.glob("locust-*.log")} == logs
 
 
 def test_the_run_folder_says_how_to_repeat_it(stack: Stack) -> None:
@@ -95,23 +128,69 @@ def test_the_run_folder_says_how_to_repeat_it(stack: Stack) -> None:
     assert "Locust" in (run / "locust.html").read_text()
 
 
-def test_ctrl_c_ends_a_load_and_sums_it_up(stack: Stack) -> None:
-    load = start(stack, "--time", "60", "--users", "5")
-    assert load.stdout
-    for line in load.stdout:
-        if "requests/s" in line and not line.split()[2].startswith("0"):
-            break
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_ctrl_c_ends_a_load_and_sums_it_up(stack: Stack, workers: str) -> None:
+    load = start(stack, "--time", "60", "--users", "5", "--workers", workers)
+    wait_for_requests(load)
+    children = processes(load)
     load.send_signal(signal.SIGINT)
     out, said = load.communicate(timeout=60)
     assert load.returncode == 0, said
     assert "stopping the load" in out
     assert "lost 0 " in out
     assert "failed 0" in out
+    assert len(children) == {"1": 1, "3": 4}[workers]
+    assert not any(child.is_running() for child in children)
 
 
-def test_the_web_ui_opens_and_its_load_is_summed_up(stack: Stack) -> None:
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [
+        ("--worker", "worker 0 of the load (pid {pid}) was killed by SIGKILL: rows are missing"),
+        ("--master", "the load's master was killed by SIGKILL"),
+    ],
+)
+def test_a_load_that_loses_a_process_says_so_in_one_line(
+    stack: Stack, option: str, line: str
+) -> None:
+    load = start(stack, "--time", "60", "--users", "6", "--workers", "3")
+    wait_for_requests(load)
+    children = processes(load)
+    killed = min(processes(load, option), key=lambda child: child.pid)
+    killed.kill()
+    out, said = load.communicate(timeout=60)
+    assert load.returncode == 7, said
+    assert said.splitlines() == [
+        f"bulkhead: {line.format(pid=killed.pid)}, so nothing can be said; see {last_run(stack)}"
+    ]
+    assert "latency in ms" not in out, "no figure of rows that are not whole"
+    assert not any(child.is_running() for child in children)
+
+
+def last_run(stack: Stack) -> Path:
+    return max(stack.home.runs.iterdir(), key=lambda path: path.stat().st_ctime)
+
+
+def test_nothing_of_a_load_outlives_the_command(stack: Stack) -> None:
+    """Killed, it can end nobody: each process ends by itself, in an orderly way."""
+    load = start(stack, "--time", "60", "--users", "6", "--workers", "2")
+    wait_for_requests(load)
+    children = processes(load)
+    assert len(children) == 3
+    load.kill()
+    load.communicate(timeout=60)
+    wait_until("their ends", lambda: not any(child.is_running() for child in children), 30)
+    run = last_run(stack)
+    for worker in (0, 1):
+        rows = list(read_rows(run / f"client-{worker}.jsonl", ClientRow))
+        end = json.loads((run / f"client-{worker}.jsonl.end").read_text())
+        assert end["rows"] == len(rows)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_the_web_ui_opens_and_its_load_is_summed_up(stack: Stack, workers: str) -> None:
     port = stack.ports[39]
-    load = start(stack, "--ui", "--ui-port", str(port))
+    load = start(stack, "--ui", "--ui-port", str(port), "--workers", workers)
 
     def ask(method: str, target: str, body: str = "") -> bytes:
         connection = HTTPConnection("127.0.0.1", port, timeout=10)
@@ -124,12 +203,18 @@ def test_the_web_ui_opens_and_its_load_is_summed_up(stack: Stack) -> None:
         finally:
             connection.close()
 
+    def connected() -> int:
+        count: int = json.loads(ask("GET", "/worker-count"))["worker_count"]
+        return count
+
     wait_until("the web UI answers", lambda: b"Locust" in ask("GET", "/"))
+    if workers != "1":
+        wait_until("both workers", lambda: connected() == 2, 30)
     assert b"true" in ask("POST", "/swarm", "user_count=5&spawn_rate=5")
 
     def rows() -> int:
-        files = sorted(stack.home.runs.glob("*/client.jsonl"))
-        return len(files[-1].read_bytes().splitlines()) if files else 0
+        files = last_run(stack).glob("client*.jsonl")
+        return sum(len(path.read_bytes().splitlines()) for path in files)
 
     wait_until("requests of the load that the UI started", lambda: rows() > 20)
     load.send_signal(signal.SIGINT)
@@ -165,6 +250,13 @@ def test_locust_by_hand_works_too(stack: Stack, tmp_path: Path) -> None:
         (("--pace", "-1"), "pace must not be below"),
         (("--shape", "square"), "invalid choice: 'square'"),
         (("--users", "many"), "invalid int value: 'many'"),
+        (("--workers", "0"), "load: --workers 0: must be from 1 to 16: "),
+        (("--workers", "17", "--users", "50"), "load: --workers 17: must be from 1 to 16: "),
+        (
+            ("--workers", "3", "--users", "2"),
+            "--workers 3: must be from 1 to 2: at most 16, and at most one for each of 2 users",
+        ),
+        (("--workers", "x"), "argument --workers: invalid int value: 'x'"),
     ],
 )
 def test_bad_words_are_refused(stack: Stack, words: tuple[str, ...], complaint: str) -> None:
