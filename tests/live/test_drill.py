@@ -6,13 +6,16 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from bulkhead.records import ClientRow, read_rows
 from tests.support.stack import ROOT, Stack, new_stack
 from tests.support.waiting import wait_until
 
@@ -200,6 +203,51 @@ def test_a_phase_has_the_rate_that_it_is_to_have(stack: Stack, tmp_path: Path) -
         "faults": pytest.approx(360, rel=0.2),
         "recovery": pytest.approx(120, rel=0.4),
     }
+
+
+def test_several_workers_carry_out_one_schedule(stack: Stack, tmp_path: Path) -> None:
+    """Every arrival until the stop, by three processes; which of them stops first is chance."""
+    kill = drill_file(tmp_path, "kill", "any api")
+    verdict = run(stack, str(kill), "--set", "drill.load.workers=3", code=0)
+    folder = Path(verdict["run"])
+    rows = list(read_rows(folder / "client.jsonl", ClientRow))
+    assert len(rows) == verdict["figures"]["requests"]
+    workers = defaultdict(list)
+    for row in rows:
+        worker, _, number = row.id.partition("-")
+        workers[worker].append(int(number))
+    assert sorted(min(numbers) for numbers in workers.values()) == [1, 2, 3]
+    for numbers in workers.values():
+        assert sorted(numbers) == list(range(min(numbers), max(numbers) + 1, 3)), "a hole"
+    assert max(max(each) for each in workers.values()) - len(rows) < 0.1 * len(rows)
+    assert not list(folder.glob("client-*"))
+
+
+def test_a_drill_whose_load_loses_a_worker_gives_no_verdict(stack: Stack, tmp_path: Path) -> None:
+    words = (str(drill_file(tmp_path)), "--set", "drill.load.workers=2")
+    with subprocess.Popen(
+        [sys.executable, "-m", "bulkhead.cli", "drill", *words],
+        cwd=ROOT,
+        env={**os.environ, "BULKHEAD_SET": " ".join(stack.settings)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as drill:
+        assert drill.stdout
+        for line in drill.stdout:
+            if "baseline" in line:
+                break
+        children = psutil.Process(drill.pid).children()
+        locust = [child for child in children if "locust" in child.cmdline()]
+        workers = [child for child in locust if "--worker" in child.cmdline()]
+        killed = min(workers, key=lambda child: child.pid)
+        killed.kill()
+        _, said = drill.communicate(timeout=60)
+    assert drill.returncode == 7, said
+    assert f"worker 0 of the load (pid {killed.pid}) was killed by SIGKILL: rows" in said
+    assert len(said.splitlines()) == 1
+    assert len(locust) == 3
+    assert not any(child.is_running() for child in locust)
 
 
 def test_rows_that_are_rotated_under_a_run_are_all_there(stack: Stack, tmp_path: Path) -> None:
