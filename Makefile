@@ -78,6 +78,14 @@ test: setup ## all tests: real processes on free ports; another stack may be up
 compose-up: ## the stack on several hosts, each a container (docs/containers.md): make compose-up APPS=4
 	@deploy/compose up --scale app=$(or $(APPS),2)
 
+.PHONY: compose-load
+compose-load: setup ## Locust's master and WORKERS=2 workers in containers load that stack (USERS=20 TIME=30)
+	@$(BULKHEAD) load --hosts containers --workers $(or $(WORKERS),2) --users $(or $(USERS),20) --time $(or $(TIME),30) --shape $(or $(SHAPE),steady)
+
+.PHONY: compose-drill
+compose-drill: setup ## break hosts that are containers of their own (D=host-kill SEED=1 N=1)
+	@$(BULKHEAD) drill $(or $(D),host-kill) --hosts containers --seed $(or $(SEED),1) --repeat $(or $(N),1)
+
 .PHONY: compose-down
 compose-down: ## stop them; the ledger stays
 	@deploy/compose down

@@ -9,11 +9,14 @@ from bulkhead.accounting.load import check_writes, summarise
 from bulkhead.control import record, stack
 from bulkhead.control.start import Say
 from bulkhead.drill import evidence, ledger, locust
+from bulkhead.drill.evidence import Mark
+from bulkhead.drill.ledger import Ledger
 from bulkhead.drill.locust import Load
 from bulkhead.errors import EvidenceError
 from bulkhead.records import ClientRow, ProxyRow, read_rows
 from bulkhead.render.paths import Home
 from bulkhead.report import load as report
+from bulkhead.rundir import RunDir
 from bulkhead.topology.model import Topology
 
 
@@ -53,6 +56,15 @@ def run(topology: Topology, asked: bool, load: Load, say: Say, colour: bool) -> 
         say(f"Locust's web UI: http://127.0.0.1:{load.ui_port}   (Ctrl-C ends it and sums up)")
     locust.run(topology.root, topology.url, load, run_, say)
     evidence.keep(since, run_)
+    return sum_up(run_, books, since, colour)
+
+
+def sum_up(run_: RunDir, books: Ledger, since: Mark, colour: bool) -> Result:
+    """What came of a load whose rows are in its run folder; write summary.json.
+
+    Raises:
+        EvidenceError: there are no rows, or the ledger cannot be read.
+    """
     rows = list(read_rows(run_.client_rows, ClientRow))
     if not rows:
         raise EvidenceError(f"the load made no request; see {run_.locust_log}")
@@ -62,11 +74,11 @@ def run(topology: Topology, asked: bool, load: Load, say: Say, colour: bool) -> 
     figures = report.as_dict(summary, writes, seen) | {"run": str(run_.path)}
     run_.summary_json.write_text(json.dumps(figures, indent=2) + "\n")
     text = report.text(summary, writes, seen, colour)
-    where = f"\nrows, run.json and Locust's report (locust.html): {run_.path}"
+    where = f"\nrows, run.json and what Locust said: {run_.path}"
     wrong = (summary.all.failed, summary.all.indeterminate, writes.lost, writes.doubled)
     return Result(figures, text + where, any(wrong) or bool(seen and seen.unknown))
 
 
-def _has_rows(run_: rundir.RunDir) -> bool:
+def _has_rows(run_: RunDir) -> bool:
     """Whether the stack writes rows at all (stack.rows)."""
     return run_.proxy_rows.exists()

@@ -38,9 +38,14 @@ class Containers(Hosts):
     kind = "containers"
 
     def __init__(
-        self, topology: Topology, settings: Sequence[str], folder: Path, count: int
+        self,
+        topology: Topology,
+        settings: Sequence[str],
+        folder: Path,
+        count: int,
+        project: str = "",
     ) -> None:
-        """Nothing runs yet.
+        """Nothing runs yet, unless there is a `project` already: its secrets are its own.
 
         Raises:
             StateError: this is not root.
@@ -53,34 +58,43 @@ class Containers(Hosts):
         self._root = topology.root
         self._folder = folder
         self._count = count
-        self._project = f"bhdrill{os.getpid()}"
-        self._environment = {
-            "COMPOSE_PROJECT_NAME": self._project,
-            "BULKHEAD_SECRETS": str(folder / "secrets"),
-            "BULKHEAD_PORT": str(_free_port()),
-            "BULKHEAD_HOSTS_SET": " ".join(settings),
-        }
+        self._project = project or f"bhdrill{os.getpid()}"
+        self.environment = {"COMPOSE_PROJECT_NAME": self._project}
+        if not project:
+            self.environment |= {
+                "BULKHEAD_SECRETS": str(folder / "secrets"),
+                "BULKHEAD_PORT": str(_free_port()),
+                "BULKHEAD_HOSTS_SET": " ".join(settings),
+            }
         self._containers: dict[str, str] = {}
 
     def begin(self) -> None:
         """Build the images and start everything; homes become known."""
-        saved = {"root": str(self._root), "environment": self._environment}
+        saved = {"root": str(self._root), "environment": self.environment}
         (self._folder / PROJECT).write_text(json.dumps(saved))
-        _compose(self._root, self._environment, "up", "--scale", f"app={self._count}")
+        compose(self._root, self.environment, "up", "--scale", f"app={self._count}")
+        self.attach()
+        self.wait_known()
+
+    def attach(self) -> None:
+        """Get to know the hosts that run.
+
+        Raises:
+            StateError: the project does not run.
+        """
         apps = containers(self._project, "app")
         names = {f"app-{number}": one for number, one in enumerate(apps, 1)}
-        (proxy,) = containers(self._project, PROXY)
-        (database,) = containers(self._project, DATABASE)
-        self._containers = {PROXY: proxy, DATABASE: database, **names}
+        found = {one: containers(self._project, one) for one in (PROXY, DATABASE)}
+        if not names or not all(found.values()):
+            raise StateError(f"no containers of {self._project} run: run `make compose-up` first")
+        self._containers = {name: one for name, (one, *_) in found.items()} | names
         self.proxy = self._home(PROXY)
         self.homes = {name: self._home(name) for name in names}
         self.url = f"http://{self.address(PROXY)}:{LISTEN}"
-        ((name, _),) = self._networks(PROXY).items()
-        self._network = name
-        (known,) = json.loads(docker("network", "inspect", name))
+        self._network = next(iter(self._networks(PROXY)), "")
+        (known,) = json.loads(docker("network", "inspect", self._network))
         self.network = known["IPAM"]["Config"][0]["Subnet"]
         self.export = ["docker", "exec", self._containers["app-1"], *EXPORT]
-        self.wait_known()
 
     def end(self) -> None:
         """`deploy/compose clean`: no container, network, volume or secret is left."""
@@ -93,7 +107,7 @@ class Containers(Hosts):
         if not file.exists():
             return
         saved = json.loads(file.read_text())
-        _compose(Path(saved["root"]), saved["environment"], "clean")
+        compose(Path(saved["root"]), saved["environment"], "clean")
         file.unlink()
 
     # One host
@@ -189,7 +203,7 @@ class Containers(Hosts):
         return Home(link)
 
 
-def _compose(root: Path, environment: Mapping[str, str], *words: str) -> None:
+def compose(root: Path, environment: Mapping[str, str], *words: str) -> None:
     """deploy/compose with these words.
 
     Raises:

@@ -30,6 +30,11 @@ def add(verb: common.Add) -> None:
     )
     load.add_argument("--ui", action="store_true", help="open Locust's own web UI instead")
     load.add_argument("--ui-port", type=int, default=8089, help="where (default 8089)")
+    load.add_argument(
+        "--hosts",
+        metavar="KIND",
+        help="containers: load the stack of `make compose-up`, with workers in containers",
+    )
     load.add_argument("--json", action="store_true", help="print the summary for programs")
     merge = verb("merge", _merge, "put the rows of workers started by hand into one client.jsonl")
     merge.add_argument("folder", type=Path, help="where client-0.jsonl and its like are")
@@ -37,7 +42,7 @@ def add(verb: common.Add) -> None:
 
 
 def _load(arguments: argparse.Namespace) -> int:
-    from bulkhead.drill import load
+    from bulkhead.drill import load, load_hosts
     from bulkhead.drill.locust import Load
     from bulkhead.drill.swarm import MOST_WORKERS
 
@@ -52,6 +57,10 @@ def _load(arguments: argparse.Namespace) -> int:
             f"load: --workers {arguments.workers}: must be from 1 to {most}: at most "
             f"{MOST_WORKERS}, and at most one for each of {arguments.users} users"
         )
+    if arguments.hosts not in (None, "containers"):
+        raise UsageError(f"load: --hosts {arguments.hosts}: must be containers")
+    if arguments.hosts and arguments.ui:
+        raise UsageError("load: --ui: not with --hosts: the master there is in a container")
     wanted = Load(
         arguments.users,
         arguments.time,
@@ -62,7 +71,10 @@ def _load(arguments: argparse.Namespace) -> int:
     )
     say = common.say_aside if arguments.json else common.say
     asked = bool(common.assignments(arguments))
-    result = load.run(common.topology(arguments), asked, wanted, say, common.colour())
+    if arguments.hosts:
+        result = load_hosts.run(common.topology(arguments), wanted, say, common.colour())
+    else:
+        result = load.run(common.topology(arguments), asked, wanted, say, common.colour())
     print(json.dumps(result.figures, indent=2) if arguments.json else "\n" + result.text)
     return FAILED if result.failed else 0
 
