@@ -35,6 +35,9 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD ["bulkhead", "status", "--json"]
 
 FROM debian:bookworm-slim AS database
+# The numbers that Debian's package would choose here, said aloud: volumes belong to them, and Kubernetes names users by number.
+RUN groupadd --system --gid 102 postgres \
+ && useradd --system --uid 100 --gid 102 --home-dir /var/lib/postgresql --shell /bin/bash postgres
 RUN apt-get update -qq \
  && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends postgresql \
  && rm -rf /var/lib/apt/lists/* /var/lib/postgresql \

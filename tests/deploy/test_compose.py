@@ -159,15 +159,17 @@ def load(stack: Compose) -> Iterator[Load]:
         load.more()
     finally:
         load.finish()
+    account(load, stack.sql)
+
+
+def account(load: Load, sql: Callable[[str], list[str]]) -> None:
+    """Every write of a load that has ended was answered, is in the ledger, and is there once."""
     print(f"{len(load.acknowledged)} writes, {len(load.failures)} failed, {load.longest_s:.2f} s")
     assert load.failures == []
-    found = dict(
-        row.split("|") for row in stack.sql("SELECT key, entry_id FROM effects WHERE key <> ''")
-    )
+    found = dict(row.split("|") for row in sql("SELECT key, entry_id FROM effects WHERE key <> ''"))
     lost = {key for key, entry in load.acknowledged.items() if found.get(key) != entry}
     assert lost == set()
-    twice = "SELECT key FROM effects GROUP BY key HAVING count(*) > 1"
-    assert stack.sql(twice) == []
+    assert sql("SELECT key FROM effects GROUP BY key HAVING count(*) > 1") == []
 
 
 def meanwhile(load: Load, begin: Callable[[], object], end: Callable[[], object]) -> None:
