@@ -20,6 +20,7 @@ KUBERNETES = ROOT / "deploy" / "kubernetes"
 SECRETS = "/run/secrets"
 # What stands for a host's own name, in the words of a shell and of Kubernetes.
 OWN_NAME = re.compile(r"\$\$\(hostname\)|\$\(HOST_NAME\)")
+MORE = "${BULKHEAD_HOSTS_SET:-}"  # what a drill, or a user, adds
 
 Tree = dict[str, Any]  # of YAML: whoever reads it knows the words of its file
 
@@ -53,6 +54,8 @@ def composed(file: str) -> Iterator[Host]:
     """The hosts of docker-compose.yml, or of deploy/swarm.yml, which is of the same form."""
     (tree,) = documents(ROOT / file)
     for name, one in tree["services"].items():
+        if "profiles" in one:  # Locust's
+            continue
         # A host's name is said by its command, and then by the command of the health check too.
         said = [one.get("environment", {}).get("BULKHEAD_SET", ""), *one.get("command", [])]
         places = [*one.get("tmpfs", []), *one.get("volumes", [])]
@@ -105,7 +108,8 @@ def manifests() -> list[Path]:
 def _assignments(said: list[str]) -> tuple[str, ...]:
     """Those of $BULKHEAD_SET, and of --set in a command; a host's own name made a possible one."""
     settings, *command = said or [""]
-    words = settings.split() + re.findall(r"--set (\S+)", " ".join(command))
+    words = [word for word in settings.split() if word != MORE]
+    words += re.findall(r"--set (\S+)", " ".join(command))
     return tuple(OWN_NAME.sub("app-0", word) for word in words)
 
 

@@ -10,6 +10,8 @@ from itertools import chain
 import pytest
 import yaml
 
+from bulkhead.drill.load_hosts import USER
+from bulkhead.hosts import tcp
 from bulkhead.render.supervisor import WATCH_GRACE_S, stop_s
 from bulkhead.topology.model import Topology
 from tests.deploy.descriptions import (
@@ -132,10 +134,14 @@ def stopping_s(topology: Topology) -> float:
 @each(OURS)
 def test_nobody_is_killed_while_it_drains(host: Host) -> None:
     topology = host.topology
-    slowest = max(one.grace_s for one in topology.services.values())
-    assert topology.proxy.grace_s + slowest < host.stop_s
-    if host.where != COMPOSE:  # which is for trying out, and stops idle hosts
-        assert stopping_s(topology) < host.stop_s
+    assert stopping_s(topology) < host.stop_s
+
+
+@pytest.mark.parametrize("file", [COMPOSE, SWARM])
+def test_a_proxys_kernel_gives_up_as_soon_as_in_the_drills(file: str) -> None:
+    (tree,) = documents(ROOT / file)
+    wanted = {f"net.ipv4.{name}": value for name, value in tcp.PROXY.items()}
+    assert tree["services"]["proxy"]["sysctls"] == wanted
 
 
 @pytest.mark.parametrize("file", [COMPOSE, SWARM])
@@ -156,7 +162,7 @@ def test_the_users_have_the_numbers_of_the_image() -> None:
     users = re.findall(r"useradd --system --uid (\d+)", dockerfile)
     assert len(users) == 2
     ours, postgres = users
-    assert f"uid={ours}" in (ROOT / COMPOSE).read_text()
+    assert ours == str(USER)
     (tree,) = documents(ROOT / SWARM)
     for service in ROLES:
         assert {one["uid"] for one in tree["services"][service]["secrets"]} == {ours}
