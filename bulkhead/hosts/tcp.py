@@ -2,8 +2,9 @@
 
 By default Linux resends what is not acknowledged for 15 minutes (tcp_retries2) and asks an idle
 connection after two hours whether anybody is there (tcp(7), ip-sysctl). Here a peer that is off the
-network is given up after 3 s: what was sent and not acknowledged after four tries, and what was
-acknowledged but not answered by keep-alive probes (nginx: proxy_socket_keepalive). A frozen host's
+network is given up after 3 s, or when the next resend is due, which is 7 s at most: what was sent
+and not acknowledged after four tries, and what was acknowledged but not answered by keep-alive
+probes (nginx: proxy_socket_keepalive). A frozen host's
 kernel acknowledges both; only `services.*.timeout_s` ends that. docker-compose.yml and
 deploy/swarm.yml have the same.
 """
