@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from bulkhead import rundir
 from bulkhead.clock import now, wait_until
@@ -33,10 +34,15 @@ def run(topology: Topology, load: Load, say: Say, colour: bool) -> Result:
         StartError, HostError: Locust could not run.
         EvidenceError: rows are missing, so that no figure can be given.
     """
-    project = os.environ.get("COMPOSE_PROJECT_NAME", PROJECT)
+    with TemporaryDirectory(prefix="bulkhead-") as folder:
+        project = os.environ.get("COMPOSE_PROJECT_NAME", PROJECT)
+        hosts = Containers(topology, (), Path(folder) / "hosts", 0, project)
+        hosts.attach()
+        return _run(topology, hosts, load, say, colour)
+
+
+def _run(topology: Topology, hosts: Containers, load: Load, say: Say, colour: bool) -> Result:
     run_ = rundir.create(Home(topology.home).runs, "load")
-    hosts = Containers(topology, (), run_.path / "hosts", 0, project)
-    hosts.attach()
     found = record.read(hosts.proxy)
     configuration = found.resolved().file if found else topology.file
     rundir.write_provenance(run_, dict(configuration.model_dump(mode="json")), "")

@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import sys
 import time
 import uuid
 from collections import Counter
@@ -19,6 +20,8 @@ from threading import Event
 
 import pytest
 
+from bulkhead.records import ClientRow, ProxyRow, read_rows
+from bulkhead.rundir import RunDir
 from tests.support.ports import free_ports
 from tests.support.waiting import wait_until
 
@@ -254,6 +257,43 @@ def test_a_stop_is_heard_and_lets_everything_finish(stack: Compose, load: Load) 
     load.more()
     docker("start", host)
     load.uses(2)
+
+
+def test_a_load_of_masters_and_workers_is_accounted_for(stack: Compose) -> None:
+    """Locust in containers: the rows of both workers, the proxy's and the database's agree."""
+    words = ["load", "--hosts", "containers", "--workers", "2", "--users", "6", "--time", "8"]
+    done = subprocess.run(
+        [sys.executable, "-m", "bulkhead.cli", *words, "--json"],
+        cwd=ROOT, env=stack.environ, capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    run = RunDir(Path(told["run"]))
+    client = [row.id for row in read_rows(run.client_rows, ClientRow)]
+    proxy = {row.id for row in read_rows(run.proxy_rows, ProxyRow)}
+    assert len(client) == len(set(client)) > 50
+    assert set(client) <= proxy
+    assert len({one.rpartition("-")[0] for one in client}) == 2, "two workers have made ids"
+    assert told["writes"]["acknowledged"] == told["writes"]["applied"] > 0
+    assert (told["writes"]["lost"], told["writes"]["doubled"]) == ([], [])
+    for service in ("load-master", "load-worker"):
+        assert stack.containers(service) == []
+
+
+def test_a_drill_breaks_hosts_in_containers(
+    tmp_path_factory: pytest.TempPathFactory, stack: Compose
+) -> None:
+    """Beside the stack that is up, which it does not touch."""
+    home = tmp_path_factory.mktemp("d")
+    words = ["drill", "host-kill", "--hosts", "containers", "--json", "--set", f"stack.home={home}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "bulkhead.cli", *words],
+        cwd=ROOT, env=stack.environ, capture_output=True, text=True, timeout=400, check=False,
+    )  # fmt: skip
+    (told,) = json.loads(done.stdout)
+    assert (told["verdict"], done.returncode) == ("PASS", 0), done.stdout
+    assert told["figures"]["held"] == 2
+    assert docker("ps", "-aq", "--filter", "name=bhdrill") == ""
 
 
 def test_a_taken_port_is_one_clear_line(stack: Compose, tmp_path: Path) -> None:
