@@ -273,7 +273,7 @@ def test_a_load_of_masters_and_workers_is_accounted_for(stack: Compose) -> None:
     proxy = {row.id for row in read_rows(run.proxy_rows, ProxyRow)}
     assert len(client) == len(set(client)) > 50
     assert set(client) <= proxy
-    assert len({one.rpartition("-")[0] for one in client}) == 2, "two workers have made ids"
+    assert len({one.rpartition("-")[0] for one in client}) >= 6, "each user has ids of its own"
     assert told["writes"]["acknowledged"] == told["writes"]["applied"] > 0
     assert (told["writes"]["lost"], told["writes"]["doubled"]) == ([], [])
     for service in ("load-master", "load-worker"):
