@@ -6,6 +6,7 @@ or slow. It also learns the address of every instance, which the rows of the pro
 
 from concurrent.futures import ThreadPoolExecutor
 
+from bulkhead.clock import now
 from bulkhead.drill.events import Events
 from bulkhead.drill.observer import Observer
 from bulkhead.faults.base import Site
@@ -14,6 +15,7 @@ from bulkhead.topology.model import Instance
 
 EVERY_S = 0.25
 PATIENCE_S = 1.0
+MOST_INSTANCES = 128  # asked at once
 
 
 class DistantObserver(Observer):
@@ -22,7 +24,7 @@ class DistantObserver(Observer):
     def __init__(self, site: Site, hosts: Hosts, events: Events) -> None:
         self.known: dict[str, Instance] = {}
         self._hosts = hosts
-        self._pool = ThreadPoolExecutor()
+        self._pool = ThreadPoolExecutor(MOST_INSTANCES)
         super().__init__(site, events, EVERY_S)
 
     def turn(self) -> None:
@@ -31,9 +33,15 @@ class DistantObserver(Observer):
         self.known |= {f"{one.host}:{one.port}": one for one in found}
         # One that the proxy has forgotten is asked where it was last.
         everybody = {one.name: one for one in (*self.known.values(), *found)}
-        for name, up in self._pool.map(_asked, everybody.values()):
-            self.saw(name, "up" if up else "dead")
+        for name, up, at in self._pool.map(_asked, everybody.values()):
+            self.saw(name, "up" if up else "dead", at)
 
 
-def _asked(instance: Instance) -> tuple[str, bool]:
-    return instance.name, answers(instance, PATIENCE_S)
+def _asked(instance: Instance) -> tuple[str, bool, float]:
+    """Its name, whether it has answered, and since when that is known.
+
+    One that does not answer was dead when it was asked.
+    """
+    began = now()
+    up = answers(instance, PATIENCE_S)
+    return instance.name, up, now() if up else began

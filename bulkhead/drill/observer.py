@@ -49,13 +49,13 @@ class Observer(Background):
     def turn(self) -> None:
         """Look at every instance."""
         for one in self._site.topology.instances():
-            self.saw(one.name, self._state(one))
+            self.saw(one.name, self._state(one), now())
 
-    def saw(self, name: str, state: State) -> None:
-        """Write down what an instance is now, if it was not so before."""
+    def saw(self, name: str, state: State, at: float) -> None:
+        """Write down what an instance has been since `at`, if it was not so before."""
         if self._states.get(name) != state:
             self._states[name] = state
-            self._events.note("state", target=name, detail=state, at=now())
+            self._events.note("state", target=name, detail=state, at=at)
 
     def _state(self, instance: Instance) -> State:
         known = self._processes.get(instance.name)
