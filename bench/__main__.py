@@ -4,10 +4,11 @@
     python -m bench recovery hang                these parts alone
     python -m bench kill-storm --only Caddy --only bulkhead
     python -m bench --rounds 5 --set proxy.balancer=nginx cost
+    python -m bench --markdown scale             tables as docs/scale.md has them
 
-Parts: commands, recovery, kill-storm, all-down, hang, roll, cost, scale, idle, accounting (--full:
-with 5,000,000 requests as well); `failover` is the three that compare with the peers. What each of
-them measures, and how to read it: docs/bench.md.
+Parts: commands, recovery, kill-storm, all-down, hang, roll, cost, instances, scale, idle, accounting
+(--full: with 5,000,000 requests as well); `failover` is the three that compare with the peers. What
+each of them measures, and how to read it: docs/bench.md; of `scale`: docs/scale.md.
 
 Absolute times drift from machine to machine and from hour to hour; the ratios are what counts.
 Every stack that is measured is its own, on free ports, and is gone afterwards. The figures go to
@@ -24,7 +25,17 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from bench import accounting, commands, cost, failover, idle, recovery, rolling, scale
+from bench import (
+    accounting,
+    commands,
+    cost,
+    failover,
+    idle,
+    instances,
+    recovery,
+    rolling,
+    scale,
+)
 from bench.machine import described
 from bench.scenarios import SCENARIOS
 from bench.tables import Store, Table
@@ -49,7 +60,8 @@ PARTS: dict[str, Part] = {
     **{one.name: partial(compared, one.name) for one in SCENARIOS},
     "roll": lambda asked: rolling.measure(asked.rounds or ROUNDS, asked.set),
     "cost": lambda asked: cost.measure(asked.rounds or ROUNDS, asked.set),
-    "scale": lambda asked: scale.measure(asked.rounds or 1, asked.set),
+    "instances": lambda asked: instances.measure(asked.rounds or 1, asked.set),
+    "scale": lambda asked: scale.measure(asked.rounds or ROUNDS, asked.set),
     "idle": lambda asked: idle.measure(1, asked.set),
     "accounting": lambda asked: accounting.measure(asked.full),
 }
@@ -94,7 +106,7 @@ def carry_out(name: str, asked: argparse.Namespace, store: Store) -> None:
     tables = []
     for table in PARTS[name](asked):
         tables.append(table)
-        print(f"\n{table.text()}", flush=True)
+        print(f"\n{table.markdown() if asked.markdown else table.text()}", flush=True)
     store.put(name, tables, clock.now() - began)
 
 
@@ -111,6 +123,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--only", action="append", default=[], help="a proxy's name (failover)")
     parser.add_argument("--set", action="append", default=[], help="KEY=VALUE for every stack")
     parser.add_argument("--full", action="store_true", help="accounting: 5,000,000 requests too")
+    parser.add_argument("--markdown", action="store_true", help="tables to be pasted into a page")
     asked = parser.parse_args()
     unknown = set(asked.parts) - set(names)
     if unknown:

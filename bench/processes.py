@@ -120,10 +120,15 @@ def kill(victim: Process) -> float:
 
 
 def cpu_s(processes: Iterable[Process]) -> float:
-    """Seconds of processor time that they have used so far, in steps of a clock tick each."""
+    """Seconds of processor time that they have used so far, in steps of a clock tick each; those
+    that have gone: 0.
+    """
     total = 0
     for one in processes:
-        fields = Path(f"/proc/{one.pid}/stat").read_text().rpartition(")")[2].split()
+        try:
+            fields = Path(f"/proc/{one.pid}/stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
         total += int(fields[11]) + int(fields[12])
     return total / TICKS_PER_S
 

@@ -30,6 +30,13 @@ class Table:
         lines = ["  ".join(cells).rstrip() for cells in zip(*aligned, strict=True)]
         return "\n".join([self.title, *(f"  {line}" for line in lines), *self.notes, ""])
 
+    def markdown(self) -> str:
+        """It for a page of the documentation, to be pasted as it is."""
+        rows = [list(map(str, self.columns)), ["---"] * len(self.columns)]
+        rows += [list(map(shown, row)) for row in self.rows]
+        lines = [f"| {' | '.join(row)} |" for row in rows]
+        return "\n".join([f"**{self.title}**", "", *lines, "", *self.notes, ""])
+
 
 def shown(cell: Cell) -> str:
     """A cell as a reader wants it: three digits that matter, and no more."""

@@ -4,6 +4,8 @@ import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
 
 
 @dataclass(frozen=True)
@@ -14,8 +16,10 @@ class Rate:
     per_s: float
 
 
-def wrk(urls: Sequence[str], connections: int, seconds: int) -> Rate:
+def wrk(urls: Sequence[str], connections: int, seconds: int, script: Path | None = None) -> Rate:
     """Load all `urls` at once, by one wrk each, with so many connections in all.
+
+    `script` says what is sent (a GET, without one); it is given a word that no other run has.
 
     Raises:
         RuntimeError: an answer was not 2xx or 3xx, or a connection failed; with what wrk said.
@@ -23,7 +27,7 @@ def wrk(urls: Sequence[str], connections: int, seconds: int) -> Rate:
     each = max(1, connections // len(urls))
     running = [
         subprocess.Popen(
-            ["wrk", "-t1", f"-c{each}", f"-d{seconds}s", url],
+            ["wrk", "-t1", f"-c{each}", f"-d{seconds}s", *_scripted(script), url, *_word(script)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -39,6 +43,14 @@ def wrk(urls: Sequence[str], connections: int, seconds: int) -> Rate:
                 one.wait()
     rates = [read(text) for text in said]
     return Rate(sum(one.requests for one in rates), sum(one.per_s for one in rates))
+
+
+def _scripted(script: Path | None) -> list[str]:
+    return ["-s", str(script)] if script else []
+
+
+def _word(script: Path | None) -> list[str]:
+    return ["--", uuid4().hex] if script else []
 
 
 def read(said: str) -> Rate:

@@ -23,6 +23,19 @@ def test_words_to_the_left_numbers_to_the_right() -> None:
     )
 
 
+def test_a_table_for_a_page() -> None:
+    assert TABLE.markdown() == (
+        "**kills**\n"
+        "\n"
+        "| who | ms | failed |\n"
+        "| --- | --- | --- |\n"
+        "| bulkhead | 0.25 | 0 |\n"
+        "| stock nginx | never | 6,604 |\n"
+        "\n"
+        "a note\n"
+    )
+
+
 def test_three_digits_matter() -> None:
     cells = (0.1234, 12.345, 1234.5, 1234, None, "-")
     assert [shown(cell) for cell in cells] == ["0.12", "12.3", "1,234", "1,234", "never", "-"]
