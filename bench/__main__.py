@@ -6,9 +6,9 @@
     python -m bench --rounds 5 --set proxy.balancer=nginx cost
     python -m bench --markdown scale             tables as docs/scale.md has them
 
-Parts: commands, recovery, kill-storm, all-down, hang, roll, cost, instances, scale, idle, accounting
-(--full: with 5,000,000 requests as well); `failover` is the three that compare with the peers. What
-each of them measures, and how to read it: docs/bench.md; of `scale`: docs/scale.md.
+Parts: commands, recovery, kill-storm, all-down, hang, roll, cost, instances, scale, idle,
+accounting (--full: with 5,000,000 requests as well); `failover` is the three that compare with the
+peers. What each of them measures, and how to read it: docs/bench.md; of `scale`: docs/scale.md.
 
 Absolute times drift from machine to machine and from hour to hour; the ratios are what counts.
 Every stack that is measured is its own, on free ports, and is gone afterwards. The figures go to

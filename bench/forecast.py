@@ -15,9 +15,9 @@ Figure = Callable[[Constants, Site], float]
 
 FIGURES: dict[str, Figure] = {
     "requests/s": lambda _known, site: site.requests_s,
-    "instances": lambda _known, site: float(site.peers),
+    "instances": lambda _known, site: site.peers,
     "the choice of an instance, us a request": model.pick_us,
-    "proxies, if only nginx's cores counted": lambda known, site: float(model.proxies(known, site)),
+    "proxies, if only nginx's cores counted": model.proxies,
     "a watchdog woken for each announcement, cores": model.watchdog_eager,
     "another table stops each nginx worker for, ms": model.take_ms,
     "database commits/s": model.commits_s,
@@ -58,9 +58,9 @@ def _verdict(known: Constants, site: Site) -> str:
     """In words: what is exhausted, worst first, or what is nearest to it."""
     found = model.uses(known, site)
     beyond = [f"{one.name} ({one.share:,.1f} times)" for one in found if one.share > 1]
-    nearest = found[len(beyond)]
-    ends = f"; next {nearest.name} ({100 * nearest.share:,.0f} %)"
-    return f"{site.hosts:,} hosts: {', '.join(beyond) or 'nothing'} exhausted{ends}"
+    within = [f"{one.name} ({100 * one.share:,.0f} %)" for one in found if one.share <= 1]
+    said = f"{site.hosts:,} hosts: exhausted: {', '.join(beyond) or 'nothing'}"
+    return "; next: ".join([said, *within[:1]])
 
 
 def figures(known: Constants) -> Table:
@@ -68,5 +68,5 @@ def figures(known: Constants) -> Table:
     sites = list(map(Site, SIZES))
     table = Table("what else it means", ("what", *(f"{size:,} hosts" for size in SIZES)))
     for name, figure in FIGURES.items():
-        table.rows.append([name, *(float(figure(known, site)) for site in sites)])
+        table.rows.append([name, *(figure(known, site) for site in sites)])
     return table

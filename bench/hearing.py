@@ -54,8 +54,8 @@ def announcement(host: int, instances: int, number: int) -> bytes:
 class Heard:
     """Microseconds of the watchdog's own code, with so many instances known.
 
-    `alone_us`: it is woken for one announcement. `each_us`: one more in the same wake-up. `table_us`:
-    the text for nginx, made anew in each tick.
+    `alone_us`: it takes one announcement. `each_us`: one more that has waited beside it.
+    `table_us`: the text for nginx, made anew in each tick.
     """
 
     hosts: int

@@ -14,8 +14,8 @@ MILLION = 1e6
 TICKS_PER_S = 20  # watch/loop.py, TICK_S: the table's text is made in each
 ANNOUNCED_PER_S = 10  # watch/announcer.py, EVERY_S
 POOL = 5  # services/api/sql_server.py, CONNECTIONS of each process
-# nginx/balancer.conf.j2, lua_shared_dict of 1 MB: 253 pages of 4,096 octets are left for values. The
-# table is one of them; each worker's count of each peer takes one of 128 octets.
+# nginx/balancer.conf.j2, lua_shared_dict of 1 MB: 253 pages of 4,096 octets are left for values.
+# The table is one of them; each worker's count of each peer takes one of 128 octets.
 DICT_OCTETS, COUNT_OCTETS = 253 * 4096, 128
 BODY_OCTETS = 1 << 20  # nginx/internal.conf.j2, client_max_body_size of PUT /peers
 MOST_HOSTS = 1_000_000  # "lasts" looks no further
@@ -28,10 +28,11 @@ class Constants:
     Of nginx and of an instance: us a request, reads and writes; `pick_us` is what each further peer
     adds to a request. Of the database: us a commit, commits a write. Of a watchdog: us for an
     announcement that it is woken for (`wake_us`, and for each peer that it knows `wake_peer_us`),
-    for one more in the same wake-up (`each_us`), for a peer in each tick (`tick_us`). `take_us`: of
-    an nginx worker, for each peer of a table that is another one. `send_octets`: the longest PUT
-    that one send(2) takes. `peer_octets`: a line of the table. Rows: octets a request on the
-    proxy's host (`proxy_row`) and on the instances' (`service_rows`). `account_us`: a request.
+    for one more in the same wake-up (`each_us`), for a peer in each tick (`tick_us`), and the cores
+    that it uses anyway (`idle_cores`). `take_us`: of an nginx worker, for each peer of a table that
+    is another one. `send_octets`: the longest PUT that one send(2) takes. `peer_octets`: a line of
+    the table. Rows: octets a request on the proxy's host (`proxy_row`) and on the instances'
+    (`service_rows`). `account_us`: a request, in the account.
     """
 
     nginx_read_us: float
@@ -45,6 +46,7 @@ class Constants:
     wake_peer_us: float
     each_us: float
     tick_us: float
+    idle_cores: float
     take_us: float
     send_octets: float
     announcement_octets: float
@@ -119,14 +121,14 @@ def watchdog(known: Constants, site: Site) -> Use:
     """The part of its one thread that it needs when it takes many announcements at a time."""
     heard = site.hosts * ANNOUNCED_PER_S * known.each_us
     ticks = TICKS_PER_S * site.peers * known.tick_us
-    return Use("proxy: watchdog's thread", (heard + ticks) / MILLION, 1)
+    return Use("proxy: watchdog's thread", known.idle_cores + (heard + ticks) / MILLION, 1)
 
 
 def watchdog_eager(known: Constants, site: Site) -> float:
     """Cores that it would use if it were woken for each announcement; beyond 1 it takes several."""
     each = known.wake_us + known.wake_peer_us * site.peers
     ticks = TICKS_PER_S * site.peers * known.tick_us
-    return (site.hosts * ANNOUNCED_PER_S * each + ticks) / MILLION
+    return known.idle_cores + (site.hosts * ANNOUNCED_PER_S * each + ticks) / MILLION
 
 
 def table_send(known: Constants, site: Site) -> Use:

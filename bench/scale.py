@@ -13,7 +13,7 @@ from statistics import median
 
 from bench import accounting, carry, forecast, hearing, telling
 from bench.carry import Carried
-from bench.hearing import Heard
+from bench.hearing import Heard, Lived
 from bench.model import Constants
 from bench.tables import Cell, Table
 from bench.telling import Told
@@ -21,7 +21,8 @@ from bench.telling import Told
 # Hosts x instances that the watchdog's own code is timed with; the first and the last of a host of
 # its usual size give the constants.
 HEARD = ((1, 6), (1, 64), (1, 600), (10, 6), (100, 6), (1000, 6))
-LIVED, OF_A_HOST = (10, 100, 1000), 6
+# The first has nearly nothing to hear, the second is still woken for each announcement.
+LIVED, OF_A_HOST = (1, 100, 1000), 6
 ACCOUNTED = 100_000
 
 
@@ -31,6 +32,7 @@ class Measured:
 
     carried: list[Carried]
     heard: list[Heard]
+    lived: list[Lived]
     told: list[Told]
     send_octets: int
     account_s: float
@@ -42,13 +44,14 @@ def measure(rounds: int, settings: Sequence[str]) -> Iterator[Table]:
     yield _carried(carried, rounds)
     heard = [hearing.heard(*size) for size in HEARD]
     yield _heard(heard)
-    yield _lived(settings)
+    lived = list(hearing.lived(LIVED, OF_A_HOST, settings))
+    yield _lived(lived)
     told, most = telling.measure(rounds, settings)
     send_octets = telling.one_send()
     yield _told(told, most, send_octets)
     account, account_s = _account()
     yield account
-    known = constants(Measured(carried, heard, told, send_octets, account_s))
+    known = constants(Measured(carried, heard, lived, told, send_octets, account_s))
     yield from forecast.tables(known)
 
 
@@ -57,8 +60,13 @@ def constants(found: Measured) -> Constants:
     read, write, server = (_one(found.carried, *which) for which in ((0, 0), (1, 0), (1, 1)))
     few, many = found.heard[0], found.heard[-1]
     little, much = found.told[0], found.told[-1]
-    per_host = (many.hosts - few.hosts) * few.instances  # peers by which these two differ
     more = much.peers - little.peers
+    wake_peer_us = (many.alone_us - few.alone_us) / ((many.hosts - few.hosts) * few.instances)
+    # Code that is called in a loop is quicker than the same in a process that has just been woken,
+    # so what does not grow with the peers is taken from the real watchdog.
+    idle, busy = found.lived[0], found.lived[1]
+    woken_s = busy.announcements_per_s - idle.announcements_per_s
+    woken_us = 1e6 * (busy.cores - idle.cores) / woken_s
     rows = [(one.proxy_row, one.service_rows) for one in (read, write)]
     return Constants(
         nginx_read_us=read.nginx_us,
@@ -68,10 +76,11 @@ def constants(found: Measured) -> Constants:
         instance_write_us=server.instance_us,
         database_us=server.database_us,
         commits=server.commits,
-        wake_us=few.alone_us,
-        wake_peer_us=(many.alone_us - few.alone_us) / per_host,
+        wake_us=max(few.alone_us, woken_us - wake_peer_us * busy.hosts * OF_A_HOST),
+        wake_peer_us=wake_peer_us,
         each_us=many.each_us,
         tick_us=many.table_us / (many.hosts * many.instances),
+        idle_cores=idle.cores,
         take_us=1000 * much.take_ms / much.peers,
         send_octets=found.send_octets,
         announcement_octets=few.octets,
@@ -121,10 +130,10 @@ def _heard(found: Sequence[Heard]) -> Table:
     return table
 
 
-def _lived(settings: Sequence[str]) -> Table:
+def _lived(found: Sequence[Lived]) -> Table:
     columns = ("hosts", "announcements/s", "cores", "nginx knows", "looks that were fresh")
     table = Table(f"a proxy's watchdog, over {hearing.SECONDS:g} s", columns)
-    for one in hearing.lived(LIVED, OF_A_HOST, settings):
+    for one in found:
         table.rows.append(list(asdict(one).values()))
     return table
 

@@ -1,17 +1,22 @@
 """What many hosts would need: the arithmetic, at constants that a reader can multiply by hand."""
 
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 
 from bench import model
 from bench.model import Constants, Site
+from bulkhead.hosts import postgresql
+from bulkhead.watch import announcer, loop
+from services.api import sql_server
 
 KNOWN = Constants(
     nginx_read_us=100.0, nginx_write_us=200.0, pick_us=0.05,
     instance_read_us=500.0, instance_write_us=4000.0,
     database_us=1000.0, commits=1.0,
-    wake_us=20.0, wake_peer_us=0.1, each_us=10.0, tick_us=0.2, take_us=4.0,
+    wake_us=20.0, wake_peer_us=0.1, each_us=10.0, tick_us=0.2, idle_cores=0.02,
+    take_us=4.0,
     send_octets=200_000.0, announcement_octets=400.0, peer_octets=50.0,
     proxy_row=500.0, service_rows=400.0, account_us=50.0,
 )  # fmt: skip
@@ -27,10 +32,10 @@ def test_the_arithmetic_of_a_hundred_hosts() -> None:
     # A request: 0.7 x 100 + 0.3 x 200 us, and 600 x 0.05 us for the choice.
     assert model.pick_us(KNOWN, HUNDRED) == pytest.approx(30)
     assert used(model.proxy, HUNDRED) == pytest.approx(30_000 * 160e-6)
-    # 1,000 announcements of 10 us, 20 ticks of 600 x 0.2 us.
-    assert used(model.watchdog, HUNDRED) == pytest.approx(0.01 + 0.0024)
+    # What it uses anyway, 1,000 announcements of 10 us, 20 ticks of 600 x 0.2 us.
+    assert used(model.watchdog, HUNDRED) == pytest.approx(0.02 + 0.01 + 0.0024)
     # Woken for each: 20 + 600 x 0.1 us.
-    assert model.watchdog_eager(KNOWN, HUNDRED) == pytest.approx(0.08 + 0.0024)
+    assert model.watchdog_eager(KNOWN, HUNDRED) == pytest.approx(0.02 + 0.08 + 0.0024)
     assert used(model.announcements, HUNDRED) == 400_000
     assert used(model.table_send, HUNDRED) == used(model.table_body, HUNDRED) == 30_000
     assert used(model.shared_dict, HUNDRED) == 600 * (50 + 8 * 128)
@@ -89,3 +94,11 @@ def test_how_many_hosts_it_lasts_for() -> None:
     assert model.lasts(KNOWN, TEN, model.application) == model.MOST_HOSTS
     hosts = model.lasts(KNOWN, TEN, model.proxy)
     assert model.proxy(KNOWN, Site(hosts)).share <= 1 < model.proxy(KNOWN, Site(hosts + 1)).share
+
+
+def test_what_the_code_fixes_is_as_the_code_has_it() -> None:
+    assert pytest.approx(1 / loop.TICK_S) == model.TICKS_PER_S
+    assert pytest.approx(1 / announcer.EVERY_S) == model.ANNOUNCED_PER_S
+    assert (sql_server.CONNECTIONS, postgresql.CONNECTIONS) == (model.POOL, TEN.max_connections)
+    assert "lua_shared_dict bulkhead 1m;" in Path("nginx/balancer.conf.j2").read_text()
+    assert "client_max_body_size 1m;" in Path("nginx/internal.conf.j2").read_text()
