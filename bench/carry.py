@@ -110,7 +110,7 @@ class Setting:
 
 
 def measure(rounds: int, settings: Sequence[str]) -> Iterator[Carried]:
-    """Every combination on SQLite; the largest of them on PostgreSQL too, where it is installed."""
+    """Every combination on SQLite, and the largest of them on PostgreSQL too."""
     for workers in WORKERS:
         with _stack(workers, INSTANCES[0], settings) as stack:
             for instances in INSTANCES:
@@ -120,8 +120,7 @@ def measure(rounds: int, settings: Sequence[str]) -> Iterator[Carried]:
                 yield setting.measure(True, CROWD, rounds)
             if workers == WORKERS[-1]:
                 yield setting.measure(True, 1, rounds)
-    if databases.POSTGRESQL:
-        yield from _on_a_server(rounds, settings)
+    yield from _on_a_server(rounds, settings)
 
 
 def _on_a_server(rounds: int, settings: Sequence[str]) -> Iterator[Carried]:

@@ -32,8 +32,13 @@ FIGURES: dict[str, Figure] = {
 def tables(known: Constants) -> list[Table]:
     """The constants, what can be exhausted, and what else there is to know."""
     measured = Table("the model's constants", ("constant", "value"))
-    measured.rows += [[name, float(value)] for name, value in asdict(known).items()]
+    measured.rows += [[name, _exact(value)] for name, value in asdict(known).items()]
     return [measured, exhaustible(known), figures(known)]
+
+
+def _exact(value: float) -> str:
+    """Three digits that matter also of what is small: it is multiplied by much."""
+    return f"{value:.3g}" if value < 1 else shown(float(value))
 
 
 def exhaustible(known: Constants) -> Table:

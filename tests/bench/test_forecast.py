@@ -1,5 +1,7 @@
 """The model's tables: a column for each size, and who is exhausted in words."""
 
+from dataclasses import fields, replace
+
 from bench import forecast, model
 from bench.model import Site
 from tests.bench.test_model import KNOWN
@@ -27,3 +29,11 @@ def test_whole_things_are_shown_whole() -> None:
     found = {row[0]: row[1:] for row in forecast.figures(KNOWN).rows}
     assert found["instances"] == [60, 600, 6000]
     assert found["proxies, if only nginx's cores counted"] == [1, 1, 17]
+
+
+def test_a_reader_can_redo_it_with_the_constants_that_are_shown() -> None:
+    known = replace(KNOWN, pick_us=0.045312)
+    found = {row[0]: row[1] for row in forecast.tables(known)[0].rows}
+    assert found["pick_us"] == "0.0453"
+    assert found["send_octets"] == "200,000"
+    assert list(found) == [one.name for one in fields(KNOWN)]

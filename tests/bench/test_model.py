@@ -99,6 +99,6 @@ def test_how_many_hosts_it_lasts_for() -> None:
 def test_what_the_code_fixes_is_as_the_code_has_it() -> None:
     assert pytest.approx(1 / loop.TICK_S) == model.TICKS_PER_S
     assert pytest.approx(1 / announcer.EVERY_S) == model.ANNOUNCED_PER_S
-    assert (sql_server.CONNECTIONS, postgresql.CONNECTIONS) == (model.POOL, TEN.max_connections)
+    assert (model.POOL, TEN.max_connections) == (sql_server.CONNECTIONS, postgresql.CONNECTIONS)
     assert "lua_shared_dict bulkhead 1m;" in Path("nginx/balancer.conf.j2").read_text()
     assert "client_max_body_size 1m;" in Path("nginx/internal.conf.j2").read_text()
