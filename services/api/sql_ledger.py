@@ -67,6 +67,7 @@ class SqlLedger:
         self._server = shown_url(url)
         self._engine: AsyncEngine = make_engine(url, password, identity.instance)
         self._away_since: float | None = None
+        self._served_at = 0.0  # when a try has last succeeded
         self._asking = False
         self._closing: set[asyncio.Task[None]] = set()
         self._schema_known = False
@@ -149,16 +150,30 @@ class SqlLedger:
 
     async def _try(self, work: Work[Value], writes: bool) -> Value:
         """One try; it notes whether the server is there."""
+        began = time.monotonic()
         try:
             value = await self._transact(work, writes)
         except (InDoubtError, *FAILURES) as error:
-            if isinstance(error, InDoubtError) or trouble(error) == "away":
+            if self._means_away(error, began):
                 self._note_away(error)
             raise
+        self._served_at = time.monotonic()
         if self._away_since is not None:
             log.warning("%s is back after %.1f s", self._server, self._away_s())
             self._away_since = None
         return value
+
+    def _means_away(self, error: Exception, began: float) -> bool:
+        """Whether the server is away, by the failure of a try that began then.
+
+        Silence says so only if nobody else was served since: a server that is slow with one is
+        there, and whoever drops its connections then makes it slower still, for as long as the
+        load lasts.
+        """
+        cause = error.__cause__ if isinstance(error, InDoubtError) else error
+        if isinstance(cause, TimeoutError) and self._served_at > began:
+            return False
+        return isinstance(error, InDoubtError) or trouble(error) == "away"
 
     async def _transact(self, work: Work[Value], writes: bool) -> Value:
         committing = False

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 
+import psutil
 import pytest
 
 from services.api.sql_ledger import PATIENCE_S, TRY_S
@@ -139,6 +140,31 @@ def test_frozen_is_as_good_as_dead(server: Server, fleet: Fleet) -> None:
     writers.more()
     writers.finish()
     assert writers.longest_s < PATIENCE_S + 2 * TRY_S + 1
+    assert_once(fleet, writers)
+
+
+def test_one_silent_connection_is_no_outage(server: Server, fleet: Fleet) -> None:
+    """Only PostgreSQL has a process for each connection, which can be stopped alone."""
+    if server.kind != "postgresql":
+        pytest.skip(f"{server.kind} has one process for all connections")
+    api = fleet.start()
+    writers = Writers([api])
+    writers.more()
+    (silent, *others) = fleet.sql(
+        "SELECT pid FROM pg_stat_activity WHERE application_name = 'api-1'"
+    )
+    assert others, "there must be another one"
+    stopped = psutil.Process(*silent)
+    stopped.suspend()
+    try:
+        time.sleep(TRY_S + 1)
+        writers.more()
+    finally:
+        stopped.resume()
+    writers.more()
+    writers.finish()
+    assert "is away" not in api.log.read_text()
+    assert set(writers.codes) <= {"ledger_in_doubt"}, writers.codes
     assert_once(fleet, writers)
 
 
