@@ -102,7 +102,8 @@ class ProxyRow(msgspec.Struct, frozen=True):
 class ServiceRow(msgspec.Struct, frozen=True):
     """One end of one execution: `begin` is written before any effect, `end` after the answer.
 
-    An execution is named by (boot, n). A begin without an end died with its process or still runs.
+    An execution is named by (instance, boot, n). A begin without an end died with its process or
+    still runs.
     """
 
     kind: Literal["begin", "end"]

@@ -70,6 +70,12 @@ def fill(database: duckdb.DuckDBPyConnection, run: RunDir) -> None:
             evidence.take_in(database, step, sources[name])
         else:
             database.execute(step)
+    distant = "SELECT count(*) FROM executions WHERE contains(instance, '.')"
+    if not facts.seen and database.execute(distant).fetchall() != [(0,)]:
+        raise EvidenceError(
+            f"{run.run_json}: does not say who had which address on several hosts: "
+            "the run did not reach its end"
+        )
 
 
 @contextmanager

@@ -20,6 +20,11 @@ class Mark:
     watch: Sequence[Tail]
     effects: int
 
+    def hold(self) -> None:
+        """Hold on to every file that there is now: a host may be started again and again."""
+        for tail in (*self.proxy, *self.service, *self.watch):
+            tail.hold()
+
 
 def mark(homes: Sequence[Home], ledger: Ledger) -> Mark:
     """From now on, in the homes of all hosts.

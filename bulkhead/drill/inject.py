@@ -18,15 +18,12 @@ from bulkhead.faults.base import Site
 from bulkhead.hosts.base import Host
 from bulkhead.topology.model import Instance, Topology
 
-# A fault proves within its own bounded waits that it took hold and that it is undone. This is more
-# than any of them take together; the grace time, for which `term` and `refuse` wait, is extra.
-PATIENCE_S = 100
-
 
 def longest_s(faults: Sequence[FaultSection], topology: Topology) -> float:
     """How long the last injection may take from its begin until it is undone."""
     hold_s = max((one.hold_s for one in faults), default=0.0)
-    return hold_s + PATIENCE_S + max(one.grace_s for one in topology.services.values())
+    patience_s = max((base.known()[one.fault].patience_s for one in faults), default=0.0)
+    return hold_s + patience_s + max(one.grace_s for one in topology.services.values())
 
 
 class Injector:

@@ -142,6 +142,7 @@ class LedgerServer:
                 stdout=out,
                 stderr=subprocess.PIPE,
                 timeout=EXPORT_S,
+                start_new_session=True,  # Ctrl-C is for us
                 check=False,
             )
             if done.returncode != 0:

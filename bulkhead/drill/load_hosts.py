@@ -1,6 +1,7 @@
 """`bulkhead load --hosts containers`: Locust's master and workers in containers of their own."""
 
 import os
+import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,7 +17,7 @@ from bulkhead.drill.swarm import BOOT_S, EXIT_ROWS
 from bulkhead.errors import EvidenceError, StartError
 from bulkhead.hosts.base import HostError
 from bulkhead.hosts.containers import Containers, compose
-from bulkhead.hosts.engine import containers, docker, inspect
+from bulkhead.hosts.engine import DOCKER_S, containers, docker, inspect
 from bulkhead.render.paths import Home
 from bulkhead.rundir import RunDir
 from bulkhead.topology.model import Topology
@@ -91,11 +92,13 @@ def _locust(root: Path, hosts: Containers, load: Load, out: RunDir, say: Say) ->
             docker("kill", "--signal", "INT", master)
         if not wait_until(lambda: not any(map(_runs, everybody)), STOP_S):
             raise StartError(f"Locust did not end in {STOP_S} s")
-        out.locust_log.write_text("".join(docker("logs", one) + "\n" for one in everybody))
         return int(inspect(master)["State"]["ExitCode"])
     finally:
-        for one in (*containers(project, MASTER), *containers(project, WORKER)):
-            docker("rm", "--force", "--volumes", one)
+        with out.locust_log.open("wb") as log:
+            for one in (*containers(project, MASTER), *containers(project, WORKER)):
+                words = ["docker", "logs", one]
+                subprocess.run(words, stdout=log, stderr=log, timeout=DOCKER_S, check=False)
+                docker("rm", "--force", "--volumes", one)
         os.chown(out.path, os.getuid(), os.getgid())
 
 

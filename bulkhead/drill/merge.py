@@ -28,6 +28,9 @@ def merge(run: RunDir, workers: int) -> int:
     """
     if run.client_rows.exists():
         raise EvidenceError(f"{run.client_rows}: is there already")
+    wanted = {run.worker_rows(worker) for worker in range(workers)}
+    if extra := sorted(set(run.path.glob("client-*.jsonl")) - wanted):
+        raise EvidenceError(*(f"{one}: is of none of {workers} workers" for one in extra))
     if problems := [line for worker in range(workers) if (line := problem(run, worker))]:
         raise EvidenceError(*problems)
     made = run.client_rows.with_suffix(".part")

@@ -12,6 +12,7 @@ from bulkhead.control.start import Say
 from bulkhead.drill import evidence, ledger, schedule
 from bulkhead.drill.distant import DistantObserver
 from bulkhead.drill.events import Events
+from bulkhead.drill.evidence import Mark
 from bulkhead.drill.generator import Generator
 from bulkhead.drill.inject import Injector, longest_s
 from bulkhead.drill.judged import judged
@@ -70,7 +71,7 @@ def run(stage: Stage, drill: Drill, seed: int, runs: Path, say: Say) -> Run:
         books = ledger.of(site)
         since = evidence.mark(site.homes, books)
         try:
-            _load_and_break(site, drill, planned, seed, out, say)
+            _load_and_break(site, drill, planned, seed, out, since, say)
         finally:
             try:
                 # The ledger first: whatever it has applied by now has its rows by then.
@@ -84,7 +85,13 @@ def run(stage: Stage, drill: Drill, seed: int, runs: Path, say: Say) -> Run:
 
 
 def _load_and_break(
-    site: Site, drill: Drill, planned: list[Injection], seed: int, out: RunDir, say: Say
+    site: Site,
+    drill: Drill,
+    planned: list[Injection],
+    seed: int,
+    out: RunDir,
+    since: Mark,
+    say: Say,
 ) -> None:
     """The phases: warm up, measure a baseline, break things, and see that it recovers."""
     phases = drill.file.phases
@@ -92,7 +99,7 @@ def _load_and_break(
     with ExitStack() as ends:
         events = Events(out.events)
         ends.callback(events.close)
-        observer = ends.enter_context(_observer(site, events))
+        observer = ends.enter_context(_observer(site, events, since, out, ends))
         events.note("phase", "warmup")
         load = ends.enter_context(
             Generator(site, drill.file.load, rates, seed, _longest_s(drill, site), out)
@@ -121,14 +128,15 @@ def _load_and_break(
         _wait_until(enter("recovery") + phases.recovery_s)
         enter("end")
         load.stop()
-        if isinstance(observer, DistantObserver):
-            rundir.add_instances(
-                out, {at: (one.name, one.service) for at, one in observer.known.items()}
-            )
 
 
-def _observer(site: Site, events: Events) -> Observer:
-    return DistantObserver(site, site.hosts, events) if site.hosts else Observer(site, events)
+def _observer(site: Site, events: Events, since: Mark, out: RunDir, ends: ExitStack) -> Observer:
+    """Who watches. Of several hosts it also learns who had which address, for run.json."""
+    if site.hosts is None:
+        return Observer(site, events)
+    observer = DistantObserver(site, site.hosts, events, since.hold)
+    ends.callback(lambda: rundir.add_instances(out, observer.addresses()))
+    return observer
 
 
 def _wait_until(moment: float) -> None:

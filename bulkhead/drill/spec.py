@@ -166,6 +166,8 @@ def fits(drill: Drill, topology: Topology) -> None:
         for name in drill.file.expect.share or {}
         if name not in names
     ]
+    if drill.file.hosts and drill.file.expect.share:
+        found.append(("expect.share", None, "is about the instances of one host; leave it away"))
     locustfile = drill.file.load.locustfile
     if not (topology.root / locustfile).is_file():
         found.append(("load.locustfile", locustfile, "there is no such file"))

@@ -22,31 +22,44 @@ class Tail:
         self._path = path
         self._older = [each.open("rb") for each in _family(path) if each != path]
         self._file = path.open("rb") if path.exists() else None
+        self._held: list[BinaryIO] = []
         if self._file:
             self._file.seek(0, os.SEEK_END)
+
+    def hold(self) -> None:
+        """Hold open what has come since, so that nothing can take it away before it is copied.
+
+        A start of a stack keeps one earlier life, and no more.
+        """
+        self._held += [path.open("rb") for path in self._younger()]
 
     def copy(self, target: Path) -> None:
         """Append the tail to `target`, and let go of the files; nothing if there never was one."""
         younger = self._younger()
         for each in self._older:
             each.close()
-        if not (self._file or younger):
+        if not (self._file or self._held or younger):
             return
         with target.open("ab") as out:
             if self._file:
                 with self._file as rest:
                     _append(rest, out)
+            for held in self._held:
+                with held as whole:
+                    _append(whole, out)
             for path in younger:
                 with path.open("rb") as whole:
                     _append(whole, out)
 
     def _younger(self) -> list[Path]:
         """The files that were not there, eldest first."""
-        there = [os.fstat(each.fileno()) for each in (*self._older, self._file) if each]
+        there = [
+            os.fstat(each.fileno()) for each in (*self._older, self._file, *self._held) if each
+        ]
         return [
             path
             for path in _family(self._path)
-            if not any(os.path.samestat(path.stat(), known) for known in there)
+            if not any(os.path.samestat(path.stat(), one) for one in there)
         ]
 
 

@@ -129,6 +129,9 @@ class Fault(ABC):
 
     name: ClassVar[str]
     on: ClassVar[Literal["instances", "proxy", "hosts"]] = "instances"
+    # It proves within bounded waits that it took hold and that it is undone: more than these take
+    # together. The grace time, for which `term` and `refuse` wait, is extra.
+    patience_s: ClassVar[float] = 100
 
     def __init__(self, params: Params) -> None:
         self.params = params

@@ -16,6 +16,7 @@ class OnHost(Fault):
     """A fault that is done to hosts of a stack that has several."""
 
     on = "hosts"
+    patience_s = 500  # of a command on a host, twice, and of what proves it
     proof: str
 
     def available(self, site: Site) -> str:
@@ -30,14 +31,18 @@ class OnHost(Fault):
         said = f"{self.proof}: {names}"
         try:
             with ExitStack() as ends:  # it ends all, whatever becomes of one
-                for one in chosen:
+                for one in reversed(chosen):  # the first that goes is the first that returns
                     ends.callback(self.end, hosts, one.word)
+                for one in chosen:
                     self.begin(hosts, one.word)
                 held(site, said, lambda: all(self.in_force(hosts, one.word) for one in chosen))
                 yield said
         finally:
-            undone("must do its work", chosen, lambda one: hosts.answers(one.word), BACK_S)
+            undone("must do its work", chosen, lambda one: self._well(hosts, one.word), BACK_S)
         return f"does its work again: {names}"
+
+    def _well(self, hosts: Hosts, host: str) -> bool:
+        return not self.in_force(hosts, host) and hosts.answers(host)
 
     @abstractmethod
     def begin(self, hosts: Hosts, host: str) -> None:

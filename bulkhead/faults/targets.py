@@ -33,14 +33,15 @@ def problem(words: str, fault: type[Fault], topology: Topology) -> str:
 def choose_hosts(
     hosts: Hosts, words: str, rng: Random, busy: frozenset[str] = frozenset()
 ) -> tuple[Host, ...]:
-    """The hosts that the words mean; `any` takes one that is not `busy`."""
-    if words == DATABASE or words in hosts.homes:
-        return (hosts.host(words),)
+    """The hosts that the words mean; none if one of them is `busy`: under another fault, which
+    would be undone with this one."""
     every = [hosts.host(name) for name in hosts.homes]
-    if words == "all app":
-        return tuple(every)
+    if words not in ("any app", "all app"):
+        every = [hosts.host(words)]
+    if words != "any app":
+        return () if any(one.name in busy for one in every) else tuple(every)
     free = [one for one in every if one.name not in busy]
-    return (rng.choice(free),) if words == "any app" and free else ()
+    return (rng.choice(free),) if free else ()
 
 
 def choose(site: Site, words: str, rng: Random, busy: frozenset[str] = frozenset()) -> Targets:

@@ -5,7 +5,6 @@ an implementation to know. Docs: docs/hosts.md.
 """
 
 import socket
-import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,6 @@ PROXY, DATABASE = "proxy", "database"
 KNOWN_S = 60  # from the last host's start until the proxy knows all of its instances
 CONNECT_S = 0.25
 ANSWER_S = 2.0
-TELL_S = 10  # a program has to start first, in a container
 POSTGRESQL = 5432
 
 
@@ -134,6 +132,10 @@ class Hosts(ABC):
         """Give it all it had before."""
 
     @abstractmethod
+    def tells(self) -> bool:
+        """Whether the database answers a query."""
+
+    @abstractmethod
     def runs(self, name: str) -> bool:
         """Whether any of its processes lives, frozen or not."""
 
@@ -184,21 +186,13 @@ class Hosts(ABC):
         """Whether the host does its work: seen from outside, and by the proxy.
 
         An application host: each instance answers in its own name, and the proxy chooses it. The
-        database: it says what it has applied last.
+        database: it answers a query.
         """
         if name == DATABASE:
-            return accepts(self.address(name), POSTGRESQL) and self._tells()
+            return accepts(self.address(name), POSTGRESQL) and self.tells()
         found = self.instances_of(name)
         up = {one.name for one in peers.read(self.proxy.internal_socket) if one.state == "up"}
         return bool(found) and all(one.name in up and answers(one) for one in found)
-
-    def _tells(self) -> bool:
-        """Whether the ledger can be asked; a frozen server's kernel accepts, and no more."""
-        try:
-            done = subprocess.run(self.export, capture_output=True, timeout=TELL_S, check=False)
-        except subprocess.TimeoutExpired:
-            return False
-        return done.returncode == 0
 
 
 def accepts(host: str, port: int) -> bool:

@@ -5,6 +5,8 @@ What a host writes is in a volume of its container, which only root can read.
 
 import json
 import os
+import secrets
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 
 from bulkhead.clock import wait_until
 from bulkhead.control.ports import listeners
-from bulkhead.errors import StateError
+from bulkhead.errors import ConfigError, StateError
 from bulkhead.hosts.base import DATABASE, PROXY, HostError, Hosts
 from bulkhead.hosts.engine import containers, docker, inspect
 from bulkhead.render.paths import Home
@@ -21,7 +23,8 @@ from bulkhead.topology.model import Topology
 COMPOSE = "deploy/compose"
 LISTEN = 8080
 UP_S = 900  # the first time images are built
-STOP_S = 30  # docker-compose.yml: stop_grace_period
+STOP_S = 100  # docker-compose.yml: stop_grace_period of a host that drains
+KILLED = 137  # the exit code of what was ended by SIGKILL
 FREEZE_S = 20
 HOME = "/var/lib/bulkhead"
 PROJECT = "compose.json"  # the environment of deploy/compose, for whoever must end them later
@@ -49,16 +52,24 @@ class Containers(Hosts):
 
         Raises:
             StateError: this is not root.
+            ConfigError: the containers cannot have these settings, or this topology.
         """
         if os.geteuid() != 0:
             raise StateError(
                 "only root can read what the hosts write into their volumes: run the drill as root"
             )
+        if found := [one for one in settings if one.split() != [one]]:
+            raise ConfigError(f"{found[0]}: a setting with spaces cannot be given to containers")
+        if topology.source != "stack.toml" or not (topology.root / COMPOSE).is_file():
+            raise ConfigError(
+                f"{topology.source}: the hosts' image has the stack.toml of its checkout: use "
+                "that one, and change it with --set"
+            )
         folder.mkdir(mode=0o700, parents=True)
         self._root = topology.root
         self._folder = folder
         self._count = count
-        self._project = project or f"bhdrill{os.getpid()}"
+        self._project = project or f"bhdrill{secrets.token_hex(4)}"
         self.environment = {"COMPOSE_PROJECT_NAME": self._project}
         if not project:
             self.environment |= {
@@ -67,6 +78,7 @@ class Containers(Hosts):
                 "BULKHEAD_HOSTS_SET": " ".join(settings),
             }
         self._containers: dict[str, str] = {}
+        self._throttled: dict[str, int] = {}
 
     def begin(self) -> None:
         """Build the images and start everything; homes become known."""
@@ -128,6 +140,8 @@ class Containers(Hosts):
     def stop(self, name: str) -> None:
         """`docker stop`."""
         docker("stop", "--time", str(STOP_S), self._containers[name])
+        if self._inspect(name)["State"]["ExitCode"] == KILLED:
+            raise HostError(f"{name}: did not end in {STOP_S} s, and was killed")
 
     def start(self, name: str) -> None:
         """`docker start`."""
@@ -163,6 +177,7 @@ class Containers(Hosts):
 
     def slow(self, name: str, share: float) -> None:
         """`docker update --cpus`."""
+        self._throttled[name] = self._held_back(name)
         docker("update", "--cpus", f"{share:g}", self._containers[name])
 
     def hasten(self, name: str) -> None:
@@ -178,11 +193,24 @@ class Containers(Hosts):
         return bool(self._inspect(name)["State"]["Paused"])
 
     def slowed(self, name: str) -> bool:
-        """Its control group says that it was held back."""
+        """It may not have all, and its control group says that it was held back since."""
+        limit = int(self._inspect(name)["HostConfig"]["NanoCpus"])
+        limited = limit < (os.cpu_count() or 1) * 10**9
+        return limited and self._held_back(name) > self._throttled.get(name, 0)
+
+    def _held_back(self, name: str) -> int:
         script = "cat /sys/fs/cgroup/cpu.stat /sys/fs/cgroup/cpu/cpu.stat 2>/dev/null || true"
         told = docker("exec", self._containers[name], "sh", "-c", script)
-        counts = dict(line.split() for line in told.splitlines())
-        return int(counts.get("nr_throttled", 0)) > 0
+        counts: dict[str, str] = dict(line.split() for line in told.splitlines())
+        return int(counts.get("nr_throttled", 0))
+
+    def tells(self) -> bool:
+        """By psql, inside."""
+        asked = ["psql", "-qAt", "-h", "/tmp", "-U", "bulkhead", "-d", "bulkhead", "-c", "SELECT 1"]
+        try:
+            return docker("exec", self._containers[DATABASE], *asked) == "1"
+        except HostError:
+            return False
 
     def joined(self, name: str) -> bool:
         """As the engine says."""
@@ -209,21 +237,28 @@ def compose(root: Path, environment: Mapping[str, str], *words: str) -> None:
     Raises:
         HostError: it failed, with what it said.
     """
-    done = subprocess.run(
+    with subprocess.Popen(
         [COMPOSE, *words],
         cwd=root,
         env={**os.environ, **environment},
-        start_new_session=True,  # Ctrl-C is for us; this must come to its end
-        capture_output=True,
+        start_new_session=True,  # Ctrl-C is for us
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=UP_S,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise HostError(*(done.stderr or done.stdout).strip().splitlines())
+    ) as child:
+        try:
+            said, _ = child.communicate(timeout=UP_S)
+        except BaseException:
+            # It, and what it has started: they must not go on while we take all of it away.
+            os.killpg(child.pid, signal.SIGTERM)
+            raise
+    if child.returncode != 0:
+        lines = [line.removeprefix("compose: ") for line in said.strip().splitlines()[-6:]]
+        raise HostError(*(lines or [f"{COMPOSE} {words[0]} ends with {child.returncode}"]))
 
 
 def _free_port() -> int:
     """For the port that compose publishes on the loopback; the load does not use it."""
     taken = {one.port for one in listeners()}
-    return next(port for port in PORTS if port not in taken)
+    free = [port for port in PORTS if port not in taken]
+    return free[os.getpid() % len(free)]  # two that look at one moment see the same

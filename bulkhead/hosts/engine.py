@@ -7,7 +7,7 @@ from typing import Any
 from bulkhead.errors import MissingError
 from bulkhead.hosts.base import HostError
 
-DOCKER_S = 120  # an engine on a busy disk takes its time to start a container
+DOCKER_S = 150  # the longest is to stop a host that drains (docker-compose.yml)
 
 
 def docker(*words: str) -> str:
@@ -19,8 +19,15 @@ def docker(*words: str) -> str:
     """
     try:
         done = subprocess.run(
-            ["docker", *words], capture_output=True, text=True, timeout=DOCKER_S, check=False
+            ["docker", *words],
+            capture_output=True,
+            text=True,
+            timeout=DOCKER_S,
+            start_new_session=True,  # Ctrl-C is for us
+            check=False,
         )
+    except subprocess.TimeoutExpired:
+        raise HostError(f"docker {' '.join(words)}: no end in {DOCKER_S} s") from None
     except FileNotFoundError:
         raise MissingError("docker is not installed: apt-get install docker.io") from None
     if done.returncode != 0:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import mkdtemp
 
-from bulkhead.hosts import inside, network, tcp
+from bulkhead.hosts import inside, network, postgresql, tcp
 from bulkhead.hosts.base import DATABASE, POSTGRESQL, PROXY, HostError, Hosts
 from bulkhead.hosts.inside import Brake
 from bulkhead.hosts.network import Network
@@ -50,8 +50,9 @@ class Namespaces(Hosts):
         self._settings = settings
         self._brakes: dict[str, Brake] = {}
         self._cables = Network(folder / NETWORK, [PROXY, DATABASE, *names])
+        programs = postgresql.programs()  # before there is anything to be left behind
         self._database = Postgresql(
-            _open_folder(folder), self._inside(DATABASE), self.address(DATABASE)
+            programs, _open_folder(folder), self._inside(DATABASE), self.address(DATABASE)
         )
         password = str(self._database.password_file)
         ledger = f"postgresql://bulkhead@{self.address(DATABASE)}:{POSTGRESQL}/bulkhead"
@@ -144,12 +145,18 @@ class Namespaces(Hosts):
 
     def slow(self, name: str, share: float) -> None:
         """SIGSTOP and SIGCONT in turns: all of its processes run at the same time, or none."""
+        if name in self._brakes:
+            raise HostError(f"{name}: is slow already")
         self._brakes[name] = Brake(self._space(name), share)
 
     def hasten(self, name: str) -> None:
         """No more of that."""
         if brake := self._brakes.pop(name, None):
             brake.let_go()
+
+    def tells(self) -> bool:
+        """By psql."""
+        return self._database.answers()
 
     def runs(self, name: str) -> bool:
         """By /proc."""
@@ -171,14 +178,8 @@ class Namespaces(Hosts):
 
     def _set(self, name: str, setting: str, value: int) -> None:
         """A setting of net.ipv4 of a host (sysctl(8) may not be installed)."""
-        subprocess.run(
-            [*self._inside(name), "tee", f"/proc/sys/net/ipv4/{setting}"],
-            env={**os.environ, "PATH": network.PATH},
-            input=str(value).encode(),
-            stdout=subprocess.DEVNULL,
-            timeout=COMMAND_S,
-            check=True,
-        )
+        words = [*self._inside(name), "tee", f"/proc/sys/net/ipv4/{setting}"]
+        _run(f"{name}: {setting}", words, self._topology.root, str(value))
 
     def _space(self, name: str) -> str:
         return self._cables.namespace(name)
@@ -195,20 +196,8 @@ class Namespaces(Hosts):
         given = [word for one in self._assignments(name) for word in ("--set", one)]
         source = str(self._topology.root / self._topology.source)
         program = [sys.executable, "-m", "bulkhead.cli", verb, "--topology", source]
-        environment = {key: text for key, text in os.environ.items() if key != "BULKHEAD_SET"}
-        done = subprocess.run(
-            [*self._inside(name), *program, *given],
-            cwd=self._topology.root,
-            env=environment | {"PATH": network.PATH},
-            start_new_session=True,  # Ctrl-C is for us; this must come to its end
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_S,
-            check=False,
-        )
-        if done.returncode != 0:
-            said = (done.stderr or done.stdout).strip()
-            raise HostError(f"{name}: `bulkhead {verb}` ends with {done.returncode}: {said}")
+        words = [*self._inside(name), *program, *given]
+        _run(f"{name}: `bulkhead {verb}`", words, self._topology.root)
 
     def _assignments(self, name: str) -> Iterator[str]:
         """The settings of a host; what makes it a host outranks what somebody has set."""
@@ -237,3 +226,29 @@ def _open_folder(folder: Path) -> Path:
     made.chmod(0o755)
     (folder / DATABASE_FOLDER).write_text(str(made))
     return made
+
+
+def _run(what: str, words: Sequence[str], folder: Path, text: str = "") -> None:
+    """Run a command to its end.
+
+    Raises:
+        HostError: it failed or did not end; with what it said.
+    """
+    environment = {key: said for key, said in os.environ.items() if key != "BULKHEAD_SET"}
+    try:
+        done = subprocess.run(
+            words,
+            cwd=folder,
+            env=environment | {"PATH": network.PATH},
+            start_new_session=True,  # Ctrl-C is for us; this must come to its end
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise HostError(f"{what}: no end in {COMMAND_S} s") from None
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip()
+        raise HostError(f"{what} ends with {done.returncode}: {said}")

@@ -1,7 +1,8 @@
-"""A network of namespaces on this machine: a bridge, and a cable from it to each host.
+"""A network of namespaces on this machine: a switch, and a cable from it to each host and to us.
 
-Only root may make one. It is written down before it is made, so that `remove` finds what a killed
-process has left.
+The switch is a bridge in a namespace of its own: this machine's packet filter, which Docker tells
+to drop what crosses a bridge, has no say there. Only root may make one. It is written down before
+it is made, so that `remove` finds what a killed process has left.
 """
 
 import json
@@ -18,10 +19,11 @@ from bulkhead.hosts.base import HostError
 NETWORKS = list(IPv4Network("10.203.0.0/16").subnets(new_prefix=24))
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 IP_S = 30
+SWITCH = "switch"
 
 
 class Network:
-    """The bridge has the first address of a free network, the hosts have those that follow."""
+    """We have the first address of a free network, the hosts have those that follow."""
 
     def __init__(self, file: Path, hosts: Sequence[str]) -> None:
         """Choose names and addresses; nothing is made yet.
@@ -39,13 +41,13 @@ class Network:
         self.network = str(chosen)
         self.addresses = dict(zip(hosts, others, strict=True))
         self._file = file
-        self._bridge = f"bh{os.getpid()}"
-        self._bridge_address = f"{first}/{chosen.prefixlen}"
+        self._name = f"bh{os.getpid()}"
+        self._own_address = f"{first}/{chosen.prefixlen}"
         self._bits = chosen.prefixlen
 
     def namespace(self, host: str) -> str:
         """What the namespace of a host is called."""
-        return f"{self._bridge}-{host}"
+        return f"{self._name}-{host}"
 
     def make(self) -> None:
         """Make all of it; every host is connected.
@@ -53,37 +55,42 @@ class Network:
         Raises:
             HostError: the system refuses.
         """
-        spaces = [self.namespace(host) for host in self.addresses]
-        self._file.write_text(json.dumps({"bridge": self._bridge, "namespaces": spaces}))
-        ip("link", "add", self._bridge, "type", "bridge")
-        ip("address", "add", self._bridge_address, "dev", self._bridge)
-        ip("link", "set", self._bridge, "up")
+        spaces = [self.namespace(one) for one in (*self.addresses, SWITCH)]
+        self._file.write_text(json.dumps({"link": self._name, "namespaces": spaces}))
+        switch = self.namespace(SWITCH)
+        ip("netns", "add", switch)
+        ip("-n", switch, "link", "add", "name", "switch", "type", "bridge")
+        ip("-n", switch, "link", "set", "switch", "up")
+        ip("link", "add", self._name, "type", "veth", "peer", "name", "us", "netns", switch)
+        ip("address", "add", self._own_address, "dev", self._name)
+        ip("link", "set", self._name, "up")
+        self._connect("us")
         for host, address in self.addresses.items():
-            space, cable = self.namespace(host), self._cable(host)
+            space = self.namespace(host)
             ip("netns", "add", space)
-            ip("link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", space)
-            ip("link", "set", cable, "master", self._bridge)
+            peer = ("type", "veth", "peer", "name", "eth0", "netns", space)
+            ip("-n", switch, "link", "add", "name", host, *peer)
             ip("-n", space, "address", "add", f"{address}/{self._bits}", "dev", "eth0")
             ip("-n", space, "link", "set", "lo", "up")
             ip("-n", space, "link", "set", "eth0", "up")
-            self.plug(host)
+            self._connect(host)
+
+    def _connect(self, port: str) -> None:
+        ip("-n", self.namespace(SWITCH), "link", "set", "dev", port, "master", "switch")
+        self.plug(port)
 
     def plug(self, host: str) -> None:
         """Connect a host."""
-        ip("link", "set", self._cable(host), "up")
+        ip("-n", self.namespace(SWITCH), "link", "set", "dev", host, "up")
 
     def unplug(self, host: str) -> None:
-        """Pull its cable at the bridge: whatever is sent either way is lost."""
-        ip("link", "set", self._cable(host), "down")
+        """Pull its cable at the switch: whatever is sent either way is lost."""
+        ip("-n", self.namespace(SWITCH), "link", "set", "dev", host, "down")
 
     def plugged(self, host: str) -> bool:
         """Whether it is connected."""
-        (link,) = json.loads(ip("-j", "link", "show", self._cable(host)))
+        (link,) = json.loads(ip("-n", self.namespace(SWITCH), "-j", "link", "show", "dev", host))
         return "UP" in link["flags"]
-
-    def _cable(self, host: str) -> str:
-        """Of at most 15 characters, which is all that the kernel takes."""
-        return f"{self._bridge}p{list(self.addresses).index(host)}"
 
 
 def namespaces(file: Path) -> list[str]:
@@ -99,13 +106,13 @@ def remove(file: Path) -> None:
     """
     if not file.exists():
         return
+    link = json.loads(file.read_text())["link"]
+    if link in (one["ifname"] for one in json.loads(ip("-j", "link", "show"))):
+        ip("link", "delete", link)
     there = ip("netns", "list").split()
     for space in namespaces(file):
         if space in there:
             ip("netns", "delete", space)
-    bridge = json.loads(file.read_text())["bridge"]
-    if bridge in (link["ifname"] for link in json.loads(ip("-j", "link", "show"))):
-        ip("link", "delete", bridge)
     file.unlink()
 
 
@@ -123,8 +130,11 @@ def ip(*words: str) -> str:
             capture_output=True,
             text=True,
             timeout=IP_S,
+            start_new_session=True,  # Ctrl-C is for us; a half-made network cannot be taken away
             check=False,
         )
+    except subprocess.TimeoutExpired:
+        raise HostError(f"ip {' '.join(words)}: no end in {IP_S} s") from None
     except FileNotFoundError:
         raise MissingError("ip is not installed: apt-get install iproute2") from None
     if done.returncode != 0:

@@ -22,25 +22,31 @@ PROGRAMS = Path("/usr/lib/postgresql")
 USERS = ("postgres", "nobody")  # the first that there is: PostgreSQL refuses to run as root
 
 
+def programs() -> Path:
+    """The folder of the newest version's programs.
+
+    Raises:
+        MissingError: it is not installed.
+    """
+    versions = sorted(PROGRAMS.glob("*/bin"), key=lambda path: float(path.parts[-2]))
+    if not versions:
+        raise MissingError("postgresql is not installed: apt-get install postgresql")
+    return versions[-1]
+
+
 class Postgresql:
     """One cluster in `folder`, which others than root may enter.
 
-    `inside` is what a command begins with to run on its host; `address` is that host's.
+    `programs` is where its own are, `inside` what a command begins with to run on its host, and
+    `address` that host's.
     """
 
-    def __init__(self, folder: Path, inside: Sequence[str], address: str) -> None:
-        """Nothing is made yet.
-
-        Raises:
-            MissingError: it is not installed.
-        """
-        versions = sorted(PROGRAMS.glob("*/bin"), key=lambda path: float(path.parts[-2]))
-        if not versions:
-            raise MissingError("postgresql is not installed: apt-get install postgresql")
+    def __init__(self, programs: Path, folder: Path, inside: Sequence[str], address: str) -> None:
+        """Nothing is made yet."""
         self.password_file = folder / "password"
         self._folder = folder
         self._data = folder / "data"
-        self._programs = versions[-1]
+        self._programs = programs
         self._inside = inside
         self._address = address
         self._child: subprocess.Popen[bytes] | None = None
@@ -109,6 +115,17 @@ class Postgresql:
         """Somebody has killed it: take note of its end."""
         if self._child is not None:
             self._child.wait(STOP_S)
+
+    def answers(self) -> bool:
+        """Whether it answers a query; a frozen one's kernel accepts, and no more."""
+        asked = ["--host", self._address, "--username=bulkhead", "--dbname=bulkhead"]
+        done = subprocess.run(
+            [str(self._programs / "psql"), "--no-psqlrc", "-qAt", *asked, "-c", "SELECT 1"],
+            env={"PGPASSWORD": self.password_file.read_text(), "PGCONNECT_TIMEOUT": "2"},
+            capture_output=True,
+            check=False,
+        )
+        return done.returncode == 0
 
     def _accepts(self) -> bool:
         return accepts(self._address, POSTGRESQL)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from bulkhead.errors import EvidenceError
 from tests.support.runs import OFFSET, MadeRun, ask
 
 APART = 5000.0  # seconds by which the clocks of app-2 are ahead
@@ -60,6 +61,13 @@ def test_every_hosts_times_are_brought_over_to_the_clients_clock(run: MadeRun) -
     assert row["t"] == pytest.approx(108.5, abs=0.006)
 
 
+def test_without_the_addresses_nothing_is_said(run: MadeRun) -> None:
+    """A run that was broken off: all its tries would be somebody else's."""
+    run.seen = []
+    with pytest.raises(EvidenceError, match="does not say who had which address"):
+        ask(run.write(), "FROM requests")
+
+
 def test_one_host_has_one_clock(tmp_path: Path) -> None:
     made = MadeRun(tmp_path)
     made.phases()
@@ -73,6 +81,7 @@ def test_two_hosts_may_have_the_same_boots(tmp_path: Path) -> None:
     """Boots are pids and start times; in containers both begin small."""
     made = MadeRun(tmp_path)
     made.phases()
+    made.seen = [("10.0.0.1:8101", "api-1.app-1", "api"), ("10.0.0.2:8101", "api-1.app-2", "api")]
     for host in ("app-1", "app-2"):
         made.request(
             host, instance=f"api-1.{host}", client={"boot": "27.100"},

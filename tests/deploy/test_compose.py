@@ -25,7 +25,8 @@ from bulkhead.rundir import RunDir
 from tests.support.ports import free_ports
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.live, pytest.mark.load]
+# Images take minutes the first time; whoever is killed in the middle leaves containers behind.
+pytestmark = [pytest.mark.live, pytest.mark.load, pytest.mark.timeout(1000)]
 
 ROOT = Path(__file__).parents[2]
 CLIENTS = 8

@@ -105,6 +105,19 @@ def test_what_a_new_start_sets_aside_is_part_of_it_and_what_an_old_one_did_is_no
     assert copied(tail, tmp_path) == "after\nrotated\nof the new life\n"
 
 
+def test_what_is_held_in_time_outlives_any_number_of_starts(rows: Path, tmp_path: Path) -> None:
+    """Each start keeps only the life before it."""
+    add(rows, "before\n")
+    tail = Tail(rows)
+    for life in range(4):
+        add(rows, f"life {life}\n")
+        tail.hold()
+        tail.hold()
+        rows.replace(rows.with_name("rows.jsonl.old"))
+    add(rows, "the last\n")
+    assert copied(tail, tmp_path) == "".join(f"life {life}\n" for life in range(4)) + "the last\n"
+
+
 def test_a_start_and_then_a_rotation_lose_nothing(rows: Path, tmp_path: Path) -> None:
     add(rows, "before\n")
     tail = Tail(rows)

@@ -17,7 +17,7 @@ from tests.support.http import request
 from tests.support.spaces import require_namespaces
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.live, pytest.mark.load]
+pytestmark = [pytest.mark.live, pytest.mark.load, pytest.mark.timeout(400)]
 
 SETTINGS = ("services.api.instances=1", "services.web.instances=1", "services.web.workers=1")
 API = 8101
@@ -144,4 +144,8 @@ def test_words_for_hosts(hosts: Hosts) -> None:
     assert chosen("all app") == ["app-1", "app-2"]
     assert chosen(DATABASE) == [DATABASE]
     assert chosen("any app", frozenset({"app-1"})) == ["app-2"]
+    # What is under a fault gets no second one: the first that ends would undo both.
+    assert chosen("app-1", frozenset({"app-1"})) == []
+    assert chosen("all app", frozenset({"app-2"})) == []
+    assert chosen(DATABASE, frozenset({DATABASE})) == []
     assert chosen("any app", frozenset({"app-1", "app-2"})) == []

@@ -136,7 +136,7 @@ def test_what_a_killed_process_has_left_is_found_and_removed(tmp_path: Path) -> 
     assert space in ip("netns", "list")
     network.remove(tmp_path / "n")
     assert space not in ip("netns", "list")
-    assert space.partition("-")[0] not in ip("link", "show")
+    assert space.partition("-")[0] not in [one["ifname"] for one in json.loads(ip("-j", "link"))]
     network.remove(tmp_path / "n")  # nothing is written down any more
 
 
