@@ -94,11 +94,14 @@ compose-down: ## stop them; the ledger stays
 compose-clean: ## stop them, and remove the ledger and the secrets
 	@deploy/compose clean
 
-.PHONY: check
-check: setup ## lint, format, types and the tests that start no process
+.PHONY: lint
+lint: setup ## lint, format and types
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
+
+.PHONY: check
+check: lint ## lint, and the tests that start no process
 	@.venv/bin/python -m pytest -q -n 2 -m "not live"
 
 .PHONY: bench

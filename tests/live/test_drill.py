@@ -133,8 +133,6 @@ SETTINGS = (
 )
 HANGING = tuple(word for one in SETTINGS for word in ("--set", one))
 ENOUGH = 10
-SERVER = "stack.ledger_url=mariadb://u@h/l"
-ON_SERVER = 'stack.ledger_url = "mariadb://u@h/l": a load or a drill reads the ledger'
 
 
 def test_a_service_that_ignores_the_key_is_found_out(stack: Stack, tmp_path: Path) -> None:
@@ -364,8 +362,6 @@ def taken(pid: int, number: signal.Signals) -> bool:
         (["drill", "steady", "--here"], 5, "is not up: run `make up`"),
         (["drill", "steady", "--set", "drill.load.rate=-1"], 3, "load.rate = -1: must be greater"),
         (["drill", "steady", "--set", "stack.rows=false"], 3, "stack.rows = false: a drill"),
-        (["drill", "steady", "--set", SERVER], 3, ON_SERVER),
-        (["load", "--set", SERVER], 3, ON_SERVER),
         (["judge", "nowhere"], 2, "nowhere: is not the run folder of a drill"),
         (["sql", "nowhere", "select 1"], 2, "nowhere: is not the run folder of a drill"),
     ],

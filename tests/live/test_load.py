@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from bulkhead.records import ClientRow, ProxyRow, ServiceRow, read_rows
+from tests.support import databases
 from tests.support.stack import ROOT, Stack, new_stack
 from tests.support.waiting import wait_until
 
@@ -263,3 +264,23 @@ def test_bad_words_are_refused(stack: Stack, words: tuple[str, ...], complaint: 
     done = stack.bulkhead("load", *words, check=False)
     assert done.returncode == 2
     assert complaint in done.stderr
+
+
+@pytest.mark.parametrize("kind", databases.KINDS)
+def test_a_load_on_a_database_server_is_accounted_for(
+    tmp_path_factory: pytest.TempPathFactory, kind: str
+) -> None:
+    """What the server has applied, asked of it by another program, is what clients were told."""
+    with databases.running(kind) as server:
+        server.sql("CREATE DATABASE ledger")
+        settings = [f"stack.{name}={text}" for name, text in server.settings("ledger").items()]
+        with new_stack(tmp_path_factory.mktemp("s") / "home", settings) as stack:
+            load = stack.bulkhead("load", "--time", "3", "--users", "8", "--json")
+            told = json.loads(load.stdout)["writes"]
+            assert told["acknowledged"] == told["applied"] > 0
+            assert told["applied"] == len(server.sql("SELECT seq FROM effects", database="ledger"))
+            assert (told["lost"], told["doubled"]) == ([], [])
+            server.kill()
+            broken = stack.bulkhead("load", "--time", "1", "--users", "1", check=False)
+            assert (broken.returncode, broken.stderr.count("\n")) == (7, 1), broken.stderr
+            assert "the ledger cannot be read" in broken.stderr
