@@ -12,7 +12,7 @@ export BULKHEAD_SET := $(strip $(BULKHEAD_SET) $(SET))
 help: ## print this help
 	@echo "make TARGET   (first time: make up)"
 	@echo
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 17
 
 .PHONY: setup
 setup: ## install what is missing: nginx (Debian/Ubuntu package) and .venv from requirements.lock
