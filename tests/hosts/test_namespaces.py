@@ -22,17 +22,19 @@ from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
 
-# Listens at its host's address, and forks a child that counts.
-PROGRAM = """
+LIVES_S = 600  # a test kills what it has started; should it be killed first, that ends by itself
+
+# Listens at its host's address, and forks a child that counts. It never waits for its own end: only
+# who kills, freezes or slows it down decides how far it gets.
+PROGRAM = f"""
 import os, socket, sys, time
 listener = socket.create_server((sys.argv[1], 7))
 if os.fork() == 0:
-    count = 0
-    while True:
-        count += 1
+    for count in range({LIVES_S} * 1000):
         open(sys.argv[2], "w").write(str(count))
         time.sleep(0.001)
-time.sleep(600)
+    os._exit(0)
+time.sleep({LIVES_S})
 """
 
 
@@ -125,7 +127,7 @@ def test_what_a_killed_process_has_left_is_found_and_removed(tmp_path: Path) -> 
     script = (
         "import sys, time; from pathlib import Path; from bulkhead.hosts.network import Network\n"
         f"made = Network(Path({str(tmp_path / 'n')!r}), ['a']); made.make()\n"
-        "print(made.namespace('a'), flush=True); time.sleep(600)"
+        f"print(made.namespace('a'), flush=True); time.sleep({LIVES_S})"
     )
     child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert child.stdout
