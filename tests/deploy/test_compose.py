@@ -1,6 +1,7 @@
 """docker-compose.yml on a real engine: hosts are killed, frozen, cut off, added, under load.
 
-Skipped, with the reason, where no engine answers or no base image is to be had.
+By either compose. Skipped, with the reason, where one is not installed, no engine answers, or no
+base image is to be had.
 """
 
 import json
@@ -48,10 +49,12 @@ def docker(*words: str, check: bool = True) -> str:
 class Compose:
     """The containers of one project."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, command: str) -> None:
         self.name = f"test{secrets.token_hex(4)}"
         self.port = port
+        self.command = command
         self.environ = os.environ | {
+            "BULKHEAD_COMPOSE": command,
             "COMPOSE_PROJECT_NAME": self.name,
             "BULKHEAD_SECRETS": str(folder / "secrets"),
             "BULKHEAD_PORT": str(port),
@@ -81,15 +84,20 @@ class Compose:
         return docker("exec", database, *words).splitlines()
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
+@pytest.fixture(scope="module", params=["docker-compose", "docker compose"])
+def stack(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Compose]:
     """A proxy, two application hosts, a database."""
+    command: str = request.param
     if not shutil.which("docker") or not docker("info", "--format", "{{.ID}}", check=False):
         pytest.skip("no Docker engine answers: start one, or set DOCKER_HOST")
     if not docker("image", "inspect", "debian:bookworm-slim", check=False):
         pytest.skip("no image debian:bookworm-slim: deploy/base-image makes one")
+    if not works(command):
+        pytest.skip(f"{command} is not installed")
     with free_ports() as ports:
-        stack = Compose(tmp_path_factory.mktemp("compose"), ports[0])
+        stack = Compose(tmp_path_factory.mktemp("compose"), ports[0], command)
         try:
             stack.run("up", "--scale", "app=2")
             yield stack
@@ -98,6 +106,15 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
         label = f"label=com.docker.compose.project={stack.name}"
         for kind in ("container", "network", "volume"):
             assert docker(kind, "ls", "-q", "--filter", label) == "", f"a {kind} is left"
+
+
+def works(command: str) -> bool:
+    """Whether there is this compose."""
+    try:
+        done = subprocess.run([*command.split(), "version"], capture_output=True, check=False)
+    except FileNotFoundError:
+        return False
+    return done.returncode == 0
 
 
 class Load:
@@ -298,7 +315,7 @@ def test_a_drill_breaks_hosts_in_containers(
 
 
 def test_a_taken_port_is_one_clear_line(stack: Compose, tmp_path: Path) -> None:
-    other = Compose(tmp_path, stack.port)
+    other = Compose(tmp_path, stack.port, stack.command)
     refused = other.run("up", check=False)
     assert (refused.returncode, refused.stderr.count("\n")) == (5, 1)
     assert f"somebody listens on 127.0.0.1:{stack.port}" in refused.stderr
@@ -307,7 +324,7 @@ def test_a_taken_port_is_one_clear_line(stack: Compose, tmp_path: Path) -> None:
 def test_without_an_engine_it_is_one_clear_line(tmp_path: Path) -> None:
     if not shutil.which("docker"):
         pytest.skip("no docker on this machine")
-    other = Compose(tmp_path, 1)
+    other = Compose(tmp_path, 1, "")
     other.environ["DOCKER_HOST"] = f"unix://{tmp_path}/none.sock"
     refused = other.run("up", check=False)
     assert (refused.returncode, refused.stderr.count("\n")) == (4, 1)

@@ -65,6 +65,13 @@ def test_all_three_have_the_same_hosts() -> None:
     assert '"bulkhead-$1:' in (ROOT / "deploy" / "swarm").read_text()
 
 
+def test_each_image_is_built_by_one_service() -> None:
+    """Compose v2 makes one for each service that builds it, and keeps the name for the last."""
+    (tree,) = documents(ROOT / COMPOSE)
+    built = [one["image"] for one in tree["services"].values() if "build" in one]
+    assert sorted(built) == ["bulkhead-database", "bulkhead-host"]
+
+
 @each(OURS)
 def test_its_settings_are_valid_and_for_its_role(host: Host) -> None:
     assert host.topology.hosts.role == ROLES[host.name]

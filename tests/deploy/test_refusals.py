@@ -18,7 +18,9 @@ ENGINE = '#!/bin/sh\n[ "$1" != compose ] || exit 1\n'  # answers everything, and
 COMPOSE = '#!/bin/sh\n{more}\n[ "$1" != version ] || echo {version}\n'
 
 
-def compose(tmp_path: Path, *words: str, port: int = 8080, **programs: str) -> tuple[int, str]:
+def compose(
+    tmp_path: Path, *words: str, port: int = 8080, chosen: str = "", **programs: str
+) -> tuple[int, str]:
     """deploy/compose among these programs; its exit code and what it complained of."""
     folder = tmp_path / "bin"
     folder.mkdir()
@@ -31,6 +33,7 @@ def compose(tmp_path: Path, *words: str, port: int = 8080, **programs: str) -> t
         "HOME": os.environ.get("HOME", "/"),
         "BULKHEAD_SECRETS": str(tmp_path / "secrets"),
         "BULKHEAD_PORT": str(port),
+        "BULKHEAD_COMPOSE": chosen,
     }
     done = subprocess.run(
         ["deploy/compose", *words],
@@ -43,6 +46,15 @@ def test_an_old_compose(tmp_path: Path) -> None:
     old = COMPOSE.format(version="1.25.0", more="")
     code, said = compose(tmp_path, "up", docker=ENGINE, docker_compose=old)
     assert (code, said) == (4, "compose: compose 1.25.0 is too old: 1.29 or newer is needed\n")
+
+
+def test_another_compose_than_there_is(tmp_path: Path) -> None:
+    code, said = compose(tmp_path, "up", chosen="podman-compose", docker=ENGINE)
+    assert (code, said) == (
+        2,
+        "compose: BULKHEAD_COMPOSE = podman-compose: must be 'docker compose' or "
+        "'docker-compose', or leave it out\n",
+    )
 
 
 def test_a_compose_that_does_not_work(tmp_path: Path) -> None:
