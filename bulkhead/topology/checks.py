@@ -130,6 +130,8 @@ HOST_KEYS = {
     "proxy": ("hear", "key_file"),
     "application": ("name", "tell", "url", "key_file"),
 }
+# What the application hosts of a stack must share: each would have one of its own otherwise.
+SHARED = ("ledger_url", "session_key_file")
 
 
 def hosts_find_each_other(topology: Topology) -> Iterator[Problem]:
@@ -141,6 +143,13 @@ def hosts_find_each_other(topology: Topology) -> Iterator[Problem]:
             yield f"hosts.{key}", value, f'is needed with hosts.role = "{hosts.role}"'
         if value and not needed:
             yield f"hosts.{key}", value, f'is not used with hosts.role = "{hosts.role}"'
+    for key in SHARED if hosts.role == "application" else ():
+        if not (value := getattr(topology.file.stack, key)):
+            yield (
+                f"stack.{key}",
+                value,
+                f'is needed with hosts.role = "{hosts.role}": the same on every application host',
+            )
     if hosts.role != "all" and topology.proxy.balancer != "watched":
         yield "proxy.balancer", topology.proxy.balancer, 'must be "watched" with several hosts'
     places = [("tell", one) for one in hosts.tell] + [("hear", hosts.hear)] * bool(hosts.hear)

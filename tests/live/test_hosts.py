@@ -59,8 +59,9 @@ class Hosts:
 def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
     """All of them up."""
     folder = tmp_path_factory.mktemp("h")
-    key = folder / "key"
-    key.write_text(secrets.token_hex(32))
+    key, session_key = folder / "key", folder / "session_key"
+    for path in (key, session_key):
+        path.write_text(secrets.token_hex(32))
     with ExitStack() as stack:
         server = stack.enter_context(databases.running("postgresql"))
         server.sql("CREATE DATABASE ledger")
@@ -71,6 +72,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
             f"hosts.key_file={key}",
             f"stack.ledger_url={ledger['ledger_url']}",
             f"stack.ledger_password_file={ledger['ledger_password_file']}",
+            f"stack.session_key_file={session_key}",
             "services.api.instances=2", "services.web.instances=1",
         ]  # fmt: skip
         proxy = Stack(
