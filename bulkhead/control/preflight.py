@@ -1,8 +1,15 @@
-"""What is looked at before anything starts: ports, limits, folders. All complaints come at once."""
+"""What is looked at before anything starts: ports, limits, keys, folders.
 
+All complaints come at once.
+"""
+
+import errno
 import resource
 import secrets
+import socket
 from pathlib import Path
+
+import psutil
 
 from bulkhead.control.ports import Listener, blocking, listeners
 from bulkhead.errors import StateError
@@ -11,15 +18,23 @@ from bulkhead.render.nginx import descriptors
 from bulkhead.render.paths import Home
 from bulkhead.topology.model import Topology
 
+KEY_CHARACTERS = 32  # at least, as the watchdog has it (watch/hosts.py)
+
 
 def check(topology: Topology, own: list[int]) -> None:
     """Refuse to start into a wall. Ports that the pids `own` hold will be free by then.
 
     Raises:
-        StateError: a port is taken, or the system allows too few open files.
+        StateError: a port is taken, the system allows too few open files, or the watchdog could
+            not speak with other hosts.
     """
     others = [one for one in listeners() if one.pid not in own]
-    complaints = _ports_taken(topology, others) + _too_few_files(topology)
+    complaints = [
+        *_ports_taken(topology, others),
+        *_too_few_files(topology),
+        *_no_key(topology),
+        *_deaf(topology, own),
+    ]
     if complaints:
         raise StateError(*complaints)
 
@@ -72,4 +87,50 @@ def _too_few_files(topology: Topology) -> list[str]:
     return [
         f"{topology.source}: proxy.connections = {topology.proxy.connections}: needs {needed} open "
         f"files, this user may have {hard} (ulimit -Hn); lower it to {(hard - 256) // 2}"
+    ]
+
+
+def _no_key(topology: Topology) -> list[str]:
+    """Without it a watchdog ends as soon as it starts, and says so in its log alone."""
+    given = topology.hosts.key_file
+    if not given:
+        return []
+    try:
+        characters = len((topology.root / given).read_bytes().strip())
+    except OSError as error:
+        wrong = f"cannot be read: {error.strerror}; make one, the same on all hosts"
+    else:
+        wrong = f"holds {characters} characters; a key has {KEY_CHARACTERS} or more"
+        if characters >= KEY_CHARACTERS:
+            return []
+    return [f"{topology.source}: hosts.key_file = {given}: {wrong} (openssl rand -hex 32)"]
+
+
+def _deaf(topology: Topology, own: list[int]) -> list[str]:
+    """Whether the proxy's watchdog could not hear other hosts: nginx would know no instance."""
+    hear = topology.hosts.hear
+    if not hear:
+        return []
+    host, _, port = hear.rpartition(":")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trial:
+        try:
+            trial.bind((host, int(port)))
+        except OSError as error:
+            wrong = f"cannot be bound: {error.strerror}; it must be an address of this host"
+            if error.errno == errno.EADDRINUSE:
+                owner = blocking(host, int(port), _hearers(own))
+                if owner is None:
+                    return []
+                wrong = f"{owner.describe()} holds it; stop that, or choose another port"
+        else:
+            return []
+    return [f"{topology.source}: hosts.hear = {hear}: {wrong}"]
+
+
+def _hearers(own: list[int]) -> list[Listener]:
+    """Every UDP socket of others on this host."""
+    return [
+        Listener(one.laddr.ip, one.laddr.port, one.pid)
+        for one in psutil.net_connections("udp")
+        if one.laddr and one.pid not in own
     ]
