@@ -137,6 +137,22 @@ _DOUBLED = """
 """
 
 
+def nothing_repeated(case: Case) -> Finding:
+    """What may not be repeated was executed once, also where the ledger made a repetition harmless.
+
+    By the class that nginx gave it: sub-requests of a service have one too.
+    """
+    return offenders(case.column(_REPEATED), "requests of class once executed again")
+
+
+_REPEATED = """
+    SELECT id FROM executions
+    WHERE id IN (SELECT id FROM proxy WHERE request_class = 'once')
+    GROUP BY id HAVING count(*) > 1
+    ORDER BY min(began)
+"""
+
+
 def nothing_stale(case: Case) -> Finding:
     """No write overtook an acknowledged one that was sent only after it had ended."""
     return offenders(case.column(_STALE), "newer writes overwritten by older ones")
@@ -200,6 +216,7 @@ RULES: tuple[Rule, ...] = (
     sent_once,
     nothing_lost,
     nothing_doubled,
+    nothing_repeated,
     nothing_stale,
     explained,
     all_back,

@@ -148,6 +148,11 @@ local function may_move_on(service, request)
     return budget.has(service) and policies.has_another(service, request, clock())
 end
 
+-- Whether any instance can have read any of it. nginx has no connect time where none was made.
+local function was_sent()
+    return ngx.var.upstream_connect_time:find("%d") ~= nil
+end
+
 function M.attempt()
     local request = requests[address()]
     local service = request.service
@@ -155,6 +160,11 @@ function M.attempt()
         local now = clock()
         local _, status = balancer.get_last_failure()
         failed(request)
+        -- nginx guards POST, PATCH and LOCK, no other method; and a kept connection that was closed
+        -- has its try given back, where a further pass allows it.
+        if request.class == "once" and was_sent() then
+            return ngx.exit(BUSY)       -- the pass ends, and `again` ends the request
+        end
         peers.refresh(now)
         if not admit(service, request, now) then
             return ngx.exit(BUSY)       -- whoever had room has none now: the pass ends
@@ -181,11 +191,6 @@ function M.answered()
     if request and request.counted and ngx.header["Content-Length"] then
         leave(request)
     end
-end
-
--- Whether any instance can have read any of it. nginx has no connect time where none was made.
-local function was_sent()
-    return ngx.var.upstream_connect_time:find("%d") ~= nil
 end
 
 local function last_status()

@@ -259,6 +259,33 @@ def test_a_key_of_the_proxy_that_was_applied_twice(run: MadeRun) -> None:
     assert_fails(judged(run), "nothing_doubled", "b-2")
 
 
+# nothing_repeated
+
+
+def died(run: MadeRun, id: str, key: str) -> None:
+    """A create that died with api-1, and was executed by another instance."""
+    failed = [Failed("api-1", "died")]
+    run.request(id, 110.05, effect="create", key=key, instance="api-2", failed=failed)
+    asked = {"method": "POST", "target": "/api/v1/entries", "key": key}
+    run.begin(id, t=110.051, instance="api-1", **asked)
+
+
+def test_what_is_harmless_may_be_executed_again(run: MadeRun) -> None:
+    died(run, "b-1", "key-b-1")
+    assert judged(run).verdict == "PASS"
+
+
+def test_a_request_of_class_once_that_was_executed_again(run: MadeRun) -> None:
+    """Though it was applied once: its first instance died before the commit."""
+    died(run, "b-1", "")
+    assert_fails(judged(run), "nothing_repeated", "b-1")
+
+
+def test_a_request_of_class_once_that_was_refused_and_moved_on(run: MadeRun) -> None:
+    unkeyed(run, "b-1", 110.05, failed=[Failed("api-1", "refused")])
+    assert judged(run).verdict == "PASS"
+
+
 # nothing_stale
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bulkhead import clock
-from tests.support.crowd import crowd, statuses
+from tests.support.crowd import crowd, statuses, wait_for_in_flight
 from tests.support.waiting import wait_until
 from tests.support.watched import Execution, watched
 
@@ -51,6 +51,38 @@ def test_what_may_have_been_read_of_class_once_is_not_sent_again(tmp_path: Path)
         assert len(proxy.executions()) == 1
         (row,) = proxy.rows(1)
         assert (row.request_class, row.statuses) == ("once", "502")
+
+
+def test_nor_is_a_method_that_nginx_takes_for_harmless(tmp_path: Path) -> None:
+    with watched(tmp_path / "home", ONE_WORKER, ROUND_ROBIN) as proxy:
+        proxy.serve()
+        proxy.tell_all("up")
+        assert proxy.ask("/api/x?die=api-1", method="MOVE").status == 502
+        assert [one.method for one in proxy.executions()] == ["MOVE"]
+        (row,) = proxy.rows(1)
+        assert row.request_class == "once"
+
+
+def test_nor_what_went_over_a_kept_connection_after_a_wait(tmp_path: Path) -> None:
+    """nginx does not count a try that a kept connection has failed, and there is an idle instance.
+
+    The first pass ends at a dead instance with nothing sent, and the request waits for a place.
+    """
+    settings = (ONE_WORKER, ROUND_ROBIN, "services.api.max_in_flight=1", "proxy.queue_s=10")
+    with watched(tmp_path / "home", *settings) as proxy:
+        proxy.serve("api-2", "api-3")
+        proxy.tell(api_1="down")
+        pool = ThreadPoolExecutor(3)
+        for number in (1, 2):
+            pool.submit(proxy.ask, "/api/?wait=0.3")
+            wait_for_in_flight(proxy, number)
+        proxy.tell(api_1="up")
+        answer = pool.submit(proxy.ask, "/api/x?poison=1&before=0.5", method="POST", body=b"b")
+        with pool:
+            assert answer.result().status == 502
+        assert [one.method for one in proxy.executions()] == ["GET", "GET", "POST"]
+        (row,) = [row for row in proxy.rows(3) if row.request_class == "once"]
+        assert row.statuses == "502 : 502, 502"  # refused; then closed, and nobody else was asked
 
 
 def test_what_was_never_sent_of_class_once_waits(tmp_path: Path) -> None:

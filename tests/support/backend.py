@@ -2,9 +2,9 @@
 
 What it is asked is in the query: `wait=SECONDS` before the answer, `bytes=N` in its body,
 `status=N`, and `die=NAME`: the one of that name is killed once it has read the request, but only in
-its first life; with `poison=1` everyone is killed, always. Each execution is a JSON line in a file,
-written before anything else: `name`, `now` (how many it has at this moment), `method`, `path` and
-`body` (its length).
+its first life; with `poison=1` everyone is killed, always; `before=SECONDS` before that. Each execution
+is a JSON line in a file, written before anything else: `name`, `now` (how many it has at this
+moment), `method`, `path` and `body` (its length).
 """
 
 import asyncio
@@ -43,6 +43,7 @@ class Obey(tornado.web.RequestHandler):
         }
         with self.book.open("a") as file:
             file.write(json.dumps(line) + "\n")
+        await asyncio.sleep(float(asked.get("before", "0")))
         if "poison" in asked or (asked.get("die") == self.name and self._is_first_life()):
             os.kill(os.getpid(), signal.SIGKILL)
         await asyncio.sleep(float(asked.get("wait", "0")))
@@ -62,6 +63,9 @@ class Obey(tornado.web.RequestHandler):
     put = get
     delete = get
     patch = get
+    move = get
+
+    SUPPORTED_METHODS = (*tornado.web.RequestHandler.SUPPORTED_METHODS, "MOVE")
 
 
 async def main(name: str, port: int, book: Path) -> None:
