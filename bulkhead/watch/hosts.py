@@ -16,6 +16,7 @@ from bulkhead.watch.announcement import Announcement, unpack
 
 SILENT_S = 1.0  # ten announcements in a row
 FORGET_S = 60.0
+LISTEN_S = 0.3  # three announcements: by then every host that speaks has been heard
 LONGEST = 65536
 BATCH = 256
 
@@ -40,6 +41,7 @@ class Hosts:
         self._key = key
         self._report = report
         self._known: dict[str, Host] = {}
+        self._began = now()
         host, _, port = address.rpartition(":")
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self.socket.bind((host, int(port)))
@@ -92,11 +94,15 @@ class Hosts:
                 host.silent = True
                 self._report(name, f"silent for {silent:.1f} s")
 
+    def has_listened(self) -> bool:
+        """Whether everybody who speaks has been heard; before, to be unknown means nothing."""
+        return now() - self._began >= LISTEN_S
+
     def lines(self) -> list[str]:
-        """Lines of nginx's table."""
+        """Lines of nginx's table, in the same order on every proxy: two policies count by it."""
         return [
             _down(line) if host.silent else line
-            for host in self._known.values()
+            for _, host in sorted(self._known.items())
             for line in host.said.lines
         ]
 

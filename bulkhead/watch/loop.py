@@ -62,7 +62,7 @@ class Watch:
         self._crew = Crew(
             home, self._selector, self._journal, self._book.ready_before(), self._changed
         )
-        self._conf_stamp = 0
+        self._conf_stamp = (0, 0)
         self._nginx_workers: frozenset[int] = frozenset()
         self._read_conf()
         self._announcer, self._hosts = self._other_hosts()
@@ -190,6 +190,8 @@ class Watch:
             self._announcer.tell(lines)
         if self._conf.peers:
             if self._hosts:
+                if not self._hosts.has_listened():
+                    return  # nginx keeps what the watchdog before this one has told it
                 lines += self._hosts.lines()
             table = "".join(f"{one}\n" for one in lines)
             self._teller.tell(table or NOBODY, self._nginx_workers)
@@ -215,7 +217,9 @@ class Watch:
         )
 
     def _read_conf(self) -> None:
-        stamp = os.stat(self._paths.conf).st_mtime_ns  # noqa: PTH116
+        found = os.stat(self._paths.conf)  # noqa: PTH116
+        # Each writing makes a new file; two within one tick of the kernel have the same time.
+        stamp = (found.st_ino, found.st_mtime_ns)
         if stamp != self._conf_stamp:
             self._conf_stamp = stamp
             self._conf = read_conf(Path(self._paths.conf))

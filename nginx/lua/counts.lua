@@ -38,14 +38,21 @@ end
 -- This worker ends: nothing of it stays.
 function M.stop(peers)
     for _, peer in pairs(peers) do
-        dict:delete(own .. peer.name)
+        M.forget(peer)
     end
 end
 
--- The fields of a peer that belong to this module.
-function M.init(peer)
+-- This worker knows this peer no more.
+function M.forget(peer)
+    if peer.key then
+        dict:delete(peer.key)
+    end
+end
+
+-- The fields of a peer that belong to this module. `id` is the same in every worker.
+function M.init(peer, id)
     peer.mine, peer.others = 0, 0
-    peer.key = own and own .. peer.name
+    peer.id, peer.key = id, own and own .. id
     peer.keys = {}
 end
 
@@ -84,7 +91,7 @@ function M.refresh(all, n, now, changed)
         local peer = all[i]
         if changed then
             for at = 1, settings.workers - 1 do
-                peer.keys[at] = others[at] ~= "" and others[at] .. peer.name or nil
+                peer.keys[at] = others[at] ~= "" and others[at] .. peer.id or nil
             end
         end
         look(peer)

@@ -112,14 +112,26 @@ local function peer_of(record, service)
         local host, port = record.address:match("^(.*):(%d+)$")
         peer = { name = record.name, host = host, port = tonumber(port), seed = ngx.crc32_long(record.name) }
         peer.current, peer.failing_until = 0, 0
-        counts.init(peer)
+        counts.init(peer, id)
         known[id] = peer
     end
+    peer.version = version
     if peer.boot ~= record.boot then
         peer.boot, peer.failing_until = record.boot, 0      -- what its last life did is forgotten
     end
     peer.weight, peer.state, peer.max = record.weight, record.state, service.max
     return peer
+end
+
+-- Those that the table no longer has go, as soon as they have nothing in hand: a proxy lives long,
+-- and every container that replaces another has a name of its own.
+local function forget()
+    for id, peer in pairs(known) do
+        if peer.version ~= version and peer.mine == 0 then
+            counts.forget(peer)
+            known[id] = nil
+        end
+    end
 end
 
 local function replace(text)
@@ -138,6 +150,7 @@ local function replace(text)
             all[n] = peer
         end
     end
+    forget()
 end
 
 -- Which peers may be chosen: those that are up; when nobody has told for a while, all that nobody

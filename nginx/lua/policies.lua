@@ -103,10 +103,11 @@ local function owner(service, point)
     end
 end
 
--- That peer, if it is open; else nil: then nginx hashes once more.
+-- That peer, if it is open; else nil: then nginx hashes once more. A proxy that has heard of no
+-- host yet knows nobody.
 local function open_owner(service, point, request, now, demand)
-    local peer = owner(service, point)
-    return peer.usable and is_open(peer, request, now, demand) and peer or nil
+    local peer = service.n > 0 and owner(service, point)
+    return peer and peer.usable and is_open(peer, request, now, demand) and peer or nil
 end
 
 local function ip_hash(service, request, now, demand)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.crowd import statuses, wait_for_in_flight
+from tests.support.crowd import statuses, wait_for_busy, wait_for_in_flight
 from tests.support.watched import Watched, watched
 
 pytestmark = pytest.mark.live
@@ -76,3 +76,18 @@ def test_random_two_takes_the_one_with_fewer(tmp_path: Path) -> None:
             (busy,) = [name for name, count in proxy.in_flight().items() if count]
             assert busy not in {proxy.ask().instance for _ in range(10)}
             assert slow.result().instance == busy
+
+
+@pytest.mark.parametrize("settings", [("policy=ip_hash",), ("policy=hash", "hash_key=$arg_k")])
+def test_who_knows_nobody_yet_waits(tmp_path: Path, settings: tuple[str, ...]) -> None:
+    """A proxy of several hosts begins like that: requests wait, and nothing is wrong with Lua."""
+    with watched(tmp_path / "home", *[f"services.api.{one}" for one in settings], count=2) as proxy:
+        names, proxy.names = proxy.names, []
+        proxy.put()
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(proxy.ask, "/api/?k=1")
+            wait_for_busy(proxy, 1)
+            proxy.names = names
+            proxy.serve()
+            proxy.tell_all("up")
+            assert answer.result().status == 200

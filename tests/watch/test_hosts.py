@@ -92,6 +92,21 @@ def test_a_recording_is_outdone_by_the_next_true_word(proxy: Proxy) -> None:
     assert proxy.hear(replace(SAID, life=500, number=100, lines=(down,))) == [UP]
 
 
+def test_hosts_have_the_same_order_on_every_proxy(proxy: Proxy) -> None:
+    """Whoever is heard first: ip_hash and hash choose by it."""
+    other = UP.replace("api-1.a", "api-1.b")
+    proxy.hear(replace(SAID, host="b", lines=(other,)))
+    assert proxy.hear(SAID) == [UP, other]
+
+
+def test_who_has_just_begun_to_listen_does_not_know_yet(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not proxy.hosts.has_listened()
+    monkeypatch.setattr(watched, "LISTEN_S", 0.0)
+    assert proxy.hosts.has_listened()
+
+
 def test_a_stranger_is_not_heard(proxy: Proxy) -> None:
     assert proxy.hear(SAID, OTHER_KEY) == []
     for noise in (b"", b"\n", b"x" * 9000, b"\xff\n\xff"):
