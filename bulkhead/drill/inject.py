@@ -69,12 +69,15 @@ class Injector:
     def _one(self, injection: Injection) -> None:
         name, n = injection.fault.fault, injection.n
         fault = base.make(name, injection.fault.params)
-        chosen = self._choose(injection)
-        where = " ".join(one.name for one in chosen) or injection.fault.target
-        if not chosen and fault.on != "proxy":
-            self._events.note("skipped", where, name, n, "nothing was alive to do it to")
-            return
+        chosen: tuple[Instance, ...] | tuple[Host, ...] = ()
+        where = injection.fault.target
         try:
+            chosen = self._choose(injection)
+            where = " ".join(one.name for one in chosen) or where
+            if not chosen and fault.on != "proxy":
+                why = "nothing was alive and free of another fault to do it to"
+                self._events.note("skipped", where, name, n, why)
+                return
             self._events.note("inject", where, name, n)
             injected = fault.inject(self._site, chosen)
             with injected as proof:

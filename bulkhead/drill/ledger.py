@@ -136,15 +136,18 @@ class LedgerServer:
     def _export(self, *words: str) -> Iterator[Iterator[bytes]]:
         """The lines that the export prints; it has ended well by then."""
         with TemporaryFile() as out:
-            done = subprocess.run(
-                [*self._command, *words],
-                cwd=self._folder,
-                stdout=out,
-                stderr=subprocess.PIPE,
-                timeout=EXPORT_S,
-                start_new_session=True,  # Ctrl-C is for us
-                check=False,
-            )
+            try:
+                done = subprocess.run(
+                    [*self._command, *words],
+                    cwd=self._folder,
+                    stdout=out,
+                    stderr=subprocess.PIPE,
+                    timeout=EXPORT_S,
+                    start_new_session=True,  # Ctrl-C is for us
+                    check=False,
+                )
+            except subprocess.TimeoutExpired:
+                raise EvidenceError(f"the ledger cannot be read: no end in {EXPORT_S} s") from None
             if done.returncode != 0:
                 said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
                 raise EvidenceError(f"the ledger cannot be read: {said}")

@@ -2,12 +2,13 @@
 
 import os
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bulkhead import rundir
 from bulkhead.clock import now, wait_until
-from bulkhead.control import record
+from bulkhead.control import interrupts, record
 from bulkhead.control.start import Say
 from bulkhead.drill import evidence, merge
 from bulkhead.drill.ledger import LedgerServer
@@ -94,12 +95,22 @@ def _locust(root: Path, hosts: Containers, load: Load, out: RunDir, say: Say) ->
             raise StartError(f"Locust did not end in {STOP_S} s")
         return int(inspect(master)["State"]["ExitCode"])
     finally:
-        with out.locust_log.open("wb") as log:
-            for one in (*containers(project, MASTER), *containers(project, WORKER)):
-                words = ["docker", "logs", one]
-                subprocess.run(words, stdout=log, stderr=log, timeout=DOCKER_S, check=False)
-                docker("rm", "--force", "--volumes", one)
+        with interrupts.held():  # it takes seconds, and must not be cut short
+            _remove([*containers(project, MASTER), *containers(project, WORKER)], out)
         os.chown(out.path, os.getuid(), os.getgid())
+
+
+def _remove(locust: list[str], out: RunDir) -> None:
+    """Keep what they printed and take them away; one that does not go keeps no other."""
+    with out.locust_log.open("wb") as log:
+        for one in locust:
+            words = ["docker", "logs", one]
+            with suppress(subprocess.TimeoutExpired):
+                subprocess.run(words, stdout=log, stderr=log, timeout=DOCKER_S, check=False)
+            try:
+                docker("rm", "--force", "--volumes", one)
+            except HostError as error:
+                log.write(f"{error}\n".encode())
 
 
 def _watch(master: str, out: RunDir, load: Load, say: Say) -> None:

@@ -6,6 +6,7 @@ moment comes first, and then every file of these names that was not there, whole
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,7 +32,7 @@ class Tail:
 
         A start of a stack keeps one earlier life, and no more.
         """
-        self._held += [path.open("rb") for path in self._younger()]
+        self._held += self._younger()
 
     def copy(self, target: Path) -> None:
         """Append the tail to `target`, and let go of the files; nothing if there never was one."""
@@ -44,23 +45,24 @@ class Tail:
             if self._file:
                 with self._file as rest:
                     _append(rest, out)
-            for held in self._held:
-                with held as whole:
-                    _append(whole, out)
-            for path in younger:
-                with path.open("rb") as whole:
+            for whole in (*self._held, *younger):
+                with whole:
                     _append(whole, out)
 
-    def _younger(self) -> list[Path]:
-        """The files that were not there, eldest first."""
+    def _younger(self) -> list[BinaryIO]:
+        """The files that were not there, opened, eldest first."""
         there = [
             os.fstat(each.fileno()) for each in (*self._older, self._file, *self._held) if each
         ]
-        return [
-            path
-            for path in _family(self._path)
-            if not any(os.path.samestat(path.stat(), one) for one in there)
-        ]
+        found: list[BinaryIO] = []
+        for path in _family(self._path):
+            with suppress(FileNotFoundError):  # renamed just now: the next look finds it
+                file = path.open("rb")
+                if any(os.path.samestat(os.fstat(file.fileno()), one) for one in there):
+                    file.close()
+                else:
+                    found.append(file)
+        return found
 
 
 def _family(path: Path) -> list[Path]:

@@ -28,6 +28,7 @@ KILLED = 137  # the exit code of what was ended by SIGKILL
 FREEZE_S = 20
 HOME = "/var/lib/bulkhead"
 PROJECT = "compose.json"  # the environment of deploy/compose, for whoever must end them later
+ENGINE = ("DOCKER_HOST", "DOCKER_CONTEXT", "BULKHEAD_COMPOSE")
 EXPORT = (
     *("python", "-m", "services.api.export"),
     *("postgresql://bulkhead@database:5432/bulkhead", "/run/secrets/ledger_password"),
@@ -71,6 +72,8 @@ class Containers(Hosts):
         self._count = count
         self._project = project or f"bhdrill{secrets.token_hex(4)}"
         self.environment = {"COMPOSE_PROJECT_NAME": self._project}
+        # Whoever must take them away later may have another engine in mind.
+        self.environment |= {name: os.environ[name] for name in ENGINE if name in os.environ}
         if not project:
             self.environment |= {
                 "BULKHEAD_SECRETS": str(folder / "secrets"),
@@ -248,6 +251,9 @@ def compose(root: Path, environment: Mapping[str, str], *words: str) -> None:
     ) as child:
         try:
             said, _ = child.communicate(timeout=UP_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGTERM)
+            raise HostError(f"{COMPOSE} {words[0]}: no end in {UP_S} s") from None
         except BaseException:
             # It, and what it has started: they must not go on while we take all of it away.
             os.killpg(child.pid, signal.SIGTERM)

@@ -15,6 +15,7 @@ from bulkhead.hosts.base import POSTGRESQL, HostError, accepts
 INIT_S = 120
 BOOT_S = 60
 STOP_S = 30
+ANSWER_S = 5
 # Each process of each instance keeps a few connections.
 CONNECTIONS = 200
 # Where Debian keeps PostgreSQL's own programs: a folder for each version.
@@ -113,18 +114,26 @@ class Postgresql:
 
     def killed(self) -> None:
         """Somebody has killed it: take note of its end."""
-        if self._child is not None:
+        if self._child is None:
+            return
+        try:
             self._child.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            raise HostError(f"PostgreSQL was killed, and has not ended in {STOP_S} s") from None
 
     def answers(self) -> bool:
         """Whether it answers a query; a frozen one's kernel accepts, and no more."""
         asked = ["--host", self._address, "--username=bulkhead", "--dbname=bulkhead"]
-        done = subprocess.run(
-            [str(self._programs / "psql"), "--no-psqlrc", "-qAt", *asked, "-c", "SELECT 1"],
-            env={"PGPASSWORD": self.password_file.read_text(), "PGCONNECT_TIMEOUT": "2"},
-            capture_output=True,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [str(self._programs / "psql"), "--no-psqlrc", "-qAt", *asked, "-c", "SELECT 1"],
+                env={"PGPASSWORD": self.password_file.read_text(), "PGCONNECT_TIMEOUT": "2"},
+                capture_output=True,
+                timeout=ANSWER_S,  # PGCONNECT_TIMEOUT ends with the connection
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return False
         return done.returncode == 0
 
     def _accepts(self) -> bool:
@@ -136,15 +145,18 @@ class Postgresql:
         return ["setpriv", *drop, str(self._programs / program), *words]
 
     def _carry_out(self, *words: str, text: str = "") -> None:
-        done = subprocess.run(
-            self._command(*words),
-            cwd=self._folder,
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=INIT_S,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                self._command(*words),
+                cwd=self._folder,
+                input=text,
+                capture_output=True,
+                text=True,
+                timeout=INIT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise StartError(f"{words[0]} does not end in {INIT_S} s") from None
         if done.returncode != 0:
             raise StartError(f"{words[0]} failed:", *(done.stdout + done.stderr).splitlines()[-5:])
 

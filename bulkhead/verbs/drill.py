@@ -33,7 +33,6 @@ def add(verb: common.Add) -> None:
     )
     drill.add_argument(
         "--hosts",
-        default="namespaces",
         metavar="KIND",
         help="what the hosts of a drill with several are: namespaces (default) or containers",
     )
@@ -83,16 +82,21 @@ def _show(done: "Run") -> None:
 def _stage(arguments: argparse.Namespace, drill: "Drill", say: "Say") -> "Stage":
     from bulkhead.drill import stage
     from bulkhead.hosts.kinds import KINDS
+    from bulkhead.hosts.namespaces import Namespaces
 
     about_stack = common.assignments(arguments)
-    if arguments.hosts not in KINDS:
+    if arguments.hosts and not drill.file.hosts:
+        raise UsageError(
+            f"drill: --hosts {arguments.hosts}: {drill.name} is about one host; leave it out, or "
+            "choose a drill with [hosts] (bulkhead drills)"
+        )
+    kind = arguments.hosts or Namespaces.kind
+    if kind not in KINDS:
         raise UsageError(f"drill: --hosts {arguments.hosts}: must be {' or '.join(KINDS)}")
     if drill.file.hosts:
         if arguments.here:
             raise UsageError(f"drill: --here: {drill.name} is about several hosts of its own")
-        return functools.partial(
-            stage.hosts, arguments.topology, drill, about_stack, arguments.hosts, say
-        )
+        return functools.partial(stage.hosts, arguments.topology, drill, about_stack, kind, say)
     if not arguments.here:
         return functools.partial(stage.own, arguments.topology, drill, about_stack, say)
     return functools.partial(stage.here, common.home(arguments), drill, about_stack)

@@ -55,16 +55,18 @@ UNLOCK_SCHEMA = {
 }
 
 
-def make_engine(url: str, password: str, name: str) -> AsyncEngine:
+def make_engine(
+    url: str, password: str, name: str, statement_ms: int = STATEMENT_MS
+) -> AsyncEngine:
     """The pool of connections to the server that `url` names; nothing is connected yet.
 
     `name` is who is connected, for whoever looks at the server. A password in the URL goes before
-    `password`.
+    `password`. A statement may take `statement_ms`, 0 for any time.
     """
     parsed = make_url(url)
     scheme = parsed.drivername
     parsed = parsed.set(drivername=DRIVERS[scheme], password=parsed.password or password or None)
-    options = _postgresql(name) if scheme == "postgresql" else _mariadb()
+    options = _postgresql(name, statement_ms) if scheme == "postgresql" else _mariadb(statement_ms)
     return create_async_engine(
         parsed,
         pool_size=CONNECTIONS,
@@ -75,25 +77,25 @@ def make_engine(url: str, password: str, name: str) -> AsyncEngine:
     )
 
 
-def _postgresql(name: str) -> dict[str, Any]:
+def _postgresql(name: str, statement_ms: int) -> dict[str, Any]:
     return {
         "timeout": CONNECT_S,
         "server_settings": {
             "application_name": name,
             "idle_in_transaction_session_timeout": str(IDLE_MS),
-            "statement_timeout": str(STATEMENT_MS),
+            "statement_timeout": str(statement_ms),
             "lock_timeout": str(LOCK_MS),
         },
     }
 
 
-def _mariadb() -> dict[str, Any]:
+def _mariadb(statement_ms: int) -> dict[str, Any]:
     return {
         "connect_timeout": CONNECT_S,
         "charset": "utf8mb4",
         "init_command": (
             f"SET SESSION idle_transaction_timeout = {IDLE_MS // 1000},"
-            f" max_statement_time = {STATEMENT_MS // 1000},"
+            f" max_statement_time = {statement_ms // 1000},"
             f" innodb_lock_wait_timeout = {LOCK_MS // 1000},"
             # A text that does not fit is an error, never cut.
             " sql_mode = 'STRICT_ALL_TABLES'"

@@ -65,6 +65,7 @@ def made() -> set[str]:
     [
         (["drill", "host-cut", "--here"], "--here: host-cut is about several hosts of its own"),
         (["drill", "host-cut", "--hosts", "vms"], "--hosts vms: must be namespaces or containers"),
+        (["drill", "kill-one", "--hosts", "containers"], "kill-one is about one host"),
         (["load", "--hosts", "vms"], "--hosts vms: must be containers"),
         (["load", "--hosts", "containers", "--ui"], "--ui: not with --hosts"),
     ],

@@ -2,9 +2,9 @@
 
 What it is asked is in the query: `wait=SECONDS` before the answer, `bytes=N` in its body,
 `status=N`, and `die=NAME`: the one of that name is killed once it has read the request, but only in
-its first life; with `poison=1` everyone is killed, always; `before=SECONDS` before that. Each execution
-is a JSON line in a file, written before anything else: `name`, `now` (how many it has at this
-moment), `method`, `path` and `body` (its length).
+its first life; with `poison=1` everyone is killed, always; `before=SECONDS` is waited before that.
+Each execution is a JSON line in a file, written before anything else: `name`, `now` (how many it
+has at this moment), `method`, `path` and `body` (its length).
 """
 
 import asyncio
