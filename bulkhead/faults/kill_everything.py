@@ -15,6 +15,7 @@ class KillEverything(parts.OnPart):
 
     name = "kill_everything"
     part = "everything"
+    patience_s = operator.patience_s(1)
 
     def hold(self, site: Site, targets: Targets) -> Steps:  # noqa: ARG002 - all of it
         """Kill; undone is that every instance answers again."""

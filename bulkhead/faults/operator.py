@@ -11,10 +11,15 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from bulkhead.faults.base import FaultError, Site
+from bulkhead.faults.base import Fault, FaultError, Site
 
 # A roll lets each instance drain for its `grace_s`, and there may be dozens.
 LONGEST_S = 300
+
+
+def patience_s(commands: int) -> float:
+    """The `patience_s` of a fault that gives so many commands, one after the other."""
+    return Fault.patience_s + commands * LONGEST_S
 
 
 def command(site: Site, *words: str) -> str:

@@ -11,6 +11,7 @@ class Roll(Fault):
     """`bulkhead roll` of the targets: each leaves the rotation, finishes, and starts anew."""
 
     name = "roll"
+    patience_s = operator.patience_s(1)
 
     def hold(self, site: Site, targets: Targets) -> Steps:
         """Roll; there is nothing to undo. Held is that another process leads each of them."""

@@ -16,6 +16,7 @@ class Rotate(parts.OnPart):
 
     name = "rotate"
     part = "files"
+    patience_s = operator.patience_s(1)
 
     def hold(self, site: Site, targets: Targets) -> Steps:  # noqa: ARG002 - all of them
         """Rotate; there is nothing to undo. Held is that requests are logged in a new file."""

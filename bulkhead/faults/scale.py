@@ -16,6 +16,7 @@ class Scale(Fault):
     """`bulkhead scale` of the targets' service, and `bulkhead reload` to return to the topology."""
 
     name = "scale"
+    patience_s = operator.patience_s(3)  # heal what an earlier one has left, scale, and heal
 
     class Params(Fault.Params):
         """How many instances there are to be beside those of the topology for a while."""

@@ -13,6 +13,7 @@ class UpgradeNginx(parts.OnPart):
     """`bulkhead upgrade nginx`: another master, other workers, the same listening sockets."""
 
     name = "upgrade_nginx"
+    patience_s = operator.patience_s(1)
 
     def available(self, site: Site) -> str:
         """It is the watchdog that retires the old workers."""

@@ -11,6 +11,7 @@ import pytest
 from pydantic import Field
 
 from bulkhead.control import process, record
+from bulkhead.faults import operator
 from bulkhead.faults.base import BadFault, Fault, FaultError, Site, Steps, Targets, known, make
 from bulkhead.faults.proof import held, undone
 from bulkhead.render.paths import Home
@@ -47,6 +48,16 @@ def test_every_number_has_its_unit_in_its_name() -> None:
                 name,
                 parameter,
             )
+
+
+def test_what_gives_commands_is_waited_for_as_long_as_they_may_take() -> None:
+    given = {}
+    for name, kind in known().items():
+        count = Path(f"bulkhead/faults/{name}.py").read_text().count("operator.command(")
+        if count:
+            given[name] = count
+            assert kind.patience_s >= Fault.patience_s + count * operator.LONGEST_S, name
+    assert given == {"kill_everything": 1, "roll": 1, "rotate": 1, "scale": 2, "upgrade_nginx": 1}
 
 
 def test_the_page_of_faults_has_a_row_for_each_with_its_parameters_and_defaults() -> None:
