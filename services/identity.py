@@ -10,7 +10,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-# The same shape nginx accepts (nginx/nginx.conf.j2, map $request_id_in): anything else is replaced
+# The same shape nginx accepts (nginx/nginx.conf.j2, map $request_id_out): anything else is replaced
 # by an id made here, so that a log line can never be forged or broken by a client's header.
 REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,127}")
 

@@ -131,10 +131,10 @@ def _carry_out(steps: Steps, plan: Plan) -> None:
     try:
         steps.take(plan)
     except BaseException as error:
-        steps.say("going back to what was before")
         failed = error.lines if isinstance(error, BulkheadError) else (f"ended by {error}",)
         try:
             with held():
+                steps.say("going back to what was before")
                 steps.back().take(steps.undoing(plan))
         except BulkheadError as second:
             raise StartError(

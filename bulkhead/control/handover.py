@@ -49,14 +49,14 @@ def reconfigure(home: Home, running: Record, text: str, proxy: ProxySection) -> 
 def succeed(
     home: Home, proxy: ProxySection, old: Process | None, kill: Callable[[], None]
 ) -> Process:
-    """Let a new master and its workers take over from those of `old`, which `kill` orphans.
+    """Let a new master and its workers take over from those of `old`, which `kill` makes strays.
 
-    The orphans go on serving, and the launcher takes the listening sockets from them. Once the
-    successors serve, the watchdog lets the orphans announce their end, finish, and go. Without a
-    master there is nobody to orphan: then `kill` only lets a new one start.
+    The strays go on serving, and the launcher takes the listening sockets from them. Once the
+    successors serve, the watchdog lets the strays announce their end, finish, and go. Without a
+    master there are none: then `kill` only lets a new one start.
 
     Raises:
-        StartError: no new master serves within `BOOT_S`, or an orphan does not end.
+        StartError: no new master serves within `BOOT_S`, or a stray does not end.
     """
     workers = process.children(old.pid) if old else []
     wanted = generation_of(home.nginx_conf.read_text())

@@ -44,6 +44,8 @@ def make_folders(home: Home) -> None:
     parts = (home.etc, home.run, home.log, home.rows, home.data, home.tmp)
     for folder in (home.path, *parts):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Whoever made it: nginx lets everybody write to its internal socket who can reach it.
+    home.run.chmod(0o700)
 
 
 def prepare(home: Home) -> None:

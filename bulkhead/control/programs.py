@@ -119,8 +119,8 @@ class Programs(Supervisord):
     def orphan(self, name: str) -> None:
         """SIGKILL a program's own process alone and keep supervisord from starting it again.
 
-        Its children live on. One call, in which supervisord gets no chance to see the death
-        before it is told to stop the program.
+        Its children live on as strays. One call, in which supervisord gets no chance to see the
+        death before it is told to stop the program.
         """
         full = _full(name)
         calls = [

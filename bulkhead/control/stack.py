@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from bulkhead.control import markers, nginx, preflight, record
+from bulkhead.control.interrupts import held
 from bulkhead.control.lock import lock
 from bulkhead.control.record import Record
 from bulkhead.control.start import (
@@ -36,6 +37,7 @@ def up(topology: Topology, say: Say) -> bool:
     with lock(home):
         found = record.settled(home)
         if found and found.leads():
+            home.stopping.unlink(missing_ok=True)  # a `down` that was cut short goes no further
             _refuse_changes(topology, found)
             wait_ready(topology, found, lambda _name: None)
             return False
@@ -148,9 +150,10 @@ def _start(topology: Topology, program: Path, files: list[File], say: Say) -> No
         started = start_supervisord(topology, program)
         wait_ready(topology, started, lambda name: say(f"  ready: {name}"))
     except BaseException:
-        say("stopping what had started")
-        if begun := record.read(Home(topology.home)):
-            stop(begun)
+        with held():  # half a stop would leave a stack that nobody watches any more
+            say("stopping what had started")
+            if begun := record.read(Home(topology.home)):
+                stop(begun)
         raise
 
 

@@ -36,7 +36,7 @@ def stop(found: Record) -> None:
     if found.leads():
         supervisord = Supervisord(home.supervisor_socket, ANSWER_S)
         _stop_programs(found, supervisord, topology)
-        _shut_down(found, supervisord)
+        _shut_down(found, supervisord, topology)
     if found.members():
         _stop_unsupervised(found, topology)
     end_all(found)
@@ -71,8 +71,8 @@ def _stop_programs(found: Record, supervisord: Supervisord, topology: Topology) 
     supervisord's own shutdown takes its groups in turn, and each program is a group.
     """
     grace_s = max(one.grace_s for one in topology.services.values())
-    with suppress(*GONE):  # it has died or hangs, which the next steps see too
-        _quit_orphans(found)
+    with suppress(*GONE):  # it has died, hangs or shuts down, which the next steps see too
+        _quit_strays(found)
         _end(supervisord, lambda name: name == NGINX, topology.proxy.grace_s)
         _end(supervisord, lambda name: name != WATCH, grace_s)
 
@@ -101,14 +101,20 @@ def _is_unborn(program: Program) -> bool:
     return bool(found and SUPERVISORD in process.title(found))
 
 
-def _shut_down(found: Record, supervisord: Supervisord) -> None:
-    """Let supervisord stop what is left, and itself; end it where it hangs."""
-    if not supervisord.answers() or not supervisord.shutdown():
+def _shut_down(found: Record, supervisord: Supervisord, topology: Topology) -> None:
+    """Let supervisord stop what is left, and itself; end it where it hangs.
+
+    As a rule that is the watchdog. One that was shutting down already has refused to stop anything
+    else first, and stops its programs in turn; what its time is too short for is done without it.
+    """
+    if not supervisord.shutdown():
         process.send(found.supervisord, SIGKILL)
-    deadline = now() + stop_s(WATCH_GRACE_S) + STOP_MARGIN_S
+    longest_s = topology.proxy.grace_s + max(one.grace_s for one in topology.services.values())
+    deadline = now() + longest_s + stop_s(WATCH_GRACE_S) + STOP_MARGIN_S
     while now() < deadline and not process.wait_gone(found.supervisord, 0.02):
-        # Each call turns supervisord's loop once; by itself it turns once a second.
-        supervisord.answers()
+        # Each call turns supervisord's loop once; by itself it turns once a second. One that was
+        # about to start anew (SIGHUP) obeys only then.
+        supervisord.shutdown()
     process.send(found.supervisord, SIGKILL)
     process.wait_gone(found.supervisord, KILLED_S)
 
@@ -124,8 +130,8 @@ def _stop_unsupervised(found: Record, topology: Topology) -> None:
     wait_until(lambda: not found.members(), grace_s + STOP_MARGIN_S)
 
 
-def _quit_orphans(found: Record) -> None:
-    """Let nginx's workers go whose master has died; supervisord knows nothing of them."""
+def _quit_strays(found: Record) -> None:
+    """Let nginx's strays go, its workers without a master; supervisord knows nothing of them."""
     leader = record.leader(Home(found.resolved().home), NGINX)
     for one in _nginx(found):
         if one != leader:

@@ -8,7 +8,8 @@ from typing import Any
 
 from bulkhead.control.unix import UnixTransport
 
-# What a call raises when supervisord is not there or goes away in the middle of it.
+# What a call raises when supervisord is not there, is on its way out (ShuttingDownError), or goes
+# away in the middle of it.
 GONE = (OSError, http.client.HTTPException)
 
 # Process states in which supervisord will not bring the program back by itself, or is failing to.
@@ -18,7 +19,13 @@ FAILING = frozenset({"BACKOFF", "FATAL", "EXITED", "UNKNOWN"})
 STOPPABLE = frozenset({"STARTING", "RUNNING", "BACKOFF"})
 ENDED = frozenset({"STOPPED", "FATAL"})
 
-NOT_RUNNING = 70  # supervisor/xmlrpc.py, Faults
+# supervisor/xmlrpc.py, Faults
+SHUTDOWN_STATE = 6
+NOT_RUNNING = 70
+
+
+class ShuttingDownError(ConnectionError):
+    """supervisord answers, and refuses every call: it is stopping all that it has, and itself."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +94,15 @@ class Supervisord:
         """Ask it to stop everything, highest priority first, and then itself; False if it hangs."""
         try:
             return bool(self._call("shutdown"))
+        except ShuttingDownError:
+            return True  # it is at it already
         except GONE:
             return False
 
     def _call(self, method: str, *arguments: object) -> Any:  # XML-RPC answers are what they are
-        return getattr(self._rpc.supervisor, method)(*arguments)
+        try:
+            return getattr(self._rpc.supervisor, method)(*arguments)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != SHUTDOWN_STATE:
+                raise
+            raise ShuttingDownError("it is shutting down") from fault

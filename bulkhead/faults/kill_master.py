@@ -24,9 +24,9 @@ class KillMaster(Fault):
             signals.send(victims, SIGKILL)
             yield signals.gone(site, victims)
         finally:
-            orphans: tuple[Process, ...] = tuple(each for some in old.values() for each in some)
+            strays: tuple[Process, ...] = tuple(each for some in old.values() for each in some)
             undone(
-                "must have ended", orphans, lambda one: not process.alive(one), grace_s + UNDONE_S
+                "must have ended", strays, lambda one: not process.alive(one), grace_s + UNDONE_S
             )
             proof = workers.complete(site, targets, grace_s + UNDONE_S)
-        return f"{proof}; no more {signals.pids(orphans)}"
+        return f"{proof}; no more {signals.pids(strays)}"

@@ -12,7 +12,7 @@ from bulkhead.faults.proof import UNDONE_S, undone
 
 @register
 class KillNginx(parts.OnPart):
-    """SIGKILL of the master alone; supervisord starts another, the watchdog ends the orphans."""
+    """SIGKILL of the master alone; supervisord starts another, the watchdog ends the strays."""
 
     name = "kill_nginx"
 
@@ -26,7 +26,7 @@ class KillNginx(parts.OnPart):
             process.send(victim, SIGKILL)
             yield signals.gone(site, [victim])
         finally:
-            # Orphans first announce the end of their connections, then finish what they have.
+            # Strays first announce the end of their connections, then finish what they have.
             settings = site.topology.proxy
             undone(
                 "must serve with new workers, and without the old",

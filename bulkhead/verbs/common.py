@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:  # a verb imports what it needs when it runs: `--help` needs none of it
     from bulkhead.render.paths import Home
@@ -74,9 +74,18 @@ def colour() -> bool:
 
 def say(line: str) -> None:
     """Progress, on standard output."""
-    print(line, flush=True)
+    _tell(line, sys.stdout)
 
 
 def say_aside(line: str) -> None:
     """Progress, where standard output is for a program."""
-    print(line, file=sys.stderr, flush=True)
+    _tell(line, sys.stderr)
+
+
+def _tell(line: str, out: TextIO) -> None:
+    """Fall silent when nobody reads any more: what was begun is finished or taken back."""
+    try:
+        print(line, file=out, flush=True)
+    except OSError:
+        # The line stays in the buffer; here it can go, and so can all that follows.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())

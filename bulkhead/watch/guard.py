@@ -7,6 +7,7 @@ missing. And it kills a watchdog that somebody has stopped. It is forked before 
 or opened that could be held too long or cost memory twice.
 """
 
+import fcntl
 import os
 import select
 import signal
@@ -31,6 +32,10 @@ def mount(home: Path) -> int:
     if os.fork():
         os.close(reading)
         os.close(pidfd)
+        # A guard that is killed alone ends its watchdog by SIGTERM: the next one has a new guard.
+        fcntl.fcntl(writing, fcntl.F_SETOWN, watch)
+        fcntl.fcntl(writing, fcntl.F_SETSIG, signal.SIGTERM)
+        fcntl.fcntl(writing, fcntl.F_SETFL, os.O_ASYNC)
         return writing
     # Not in the watchdog's group: the launcher would take it for what is left of the watchdog.
     os.setpgid(0, 0)
@@ -44,7 +49,9 @@ def mount(home: Path) -> int:
 
 def dismount(writing: int) -> None:
     """The watchdog ends as it should: nobody is to start it again."""
-    os.write(writing, b".")
+    fcntl.fcntl(writing, fcntl.F_SETFL, 0)  # from here on the guard may go first
+    with suppress(BrokenPipeError):  # somebody has killed it
+        os.write(writing, b".")
 
 
 def told(reading: int, watch: int, pidfd: int) -> bool:
@@ -53,10 +60,11 @@ def told(reading: int, watch: int, pidfd: int) -> bool:
     ends.register(reading, select.POLLIN)
     stopped = 0
     while not ends.poll(LOOK_S * 1000):
-        state = Path(f"/proc/{watch}/stat").read_text().rpartition(")")[2].split()[0]
-        stopped = stopped + 1 if state == "T" else 0
-        if stopped >= STOPPED:
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        with suppress(OSError):  # it ends at this very moment, which the next poll says too
+            state = Path(f"/proc/{watch}/stat").read_text().rpartition(")")[2].split()[0]
+            stopped = stopped + 1 if state == "T" else 0
+            if stopped >= STOPPED:
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     return bool(os.read(reading, 1))
 
 

@@ -3,12 +3,12 @@
 nginx's workers serve on without their master; so do gunicorn's, for a moment. Nobody can bind to
 the port meanwhile, and nobody may close it: connections that wait in the kernel's queue would be
 reset, and new ones refused. So the new leader inherits the listening sockets, taken out of one of
-the survivors, in the way that its kind has for it:
+the strays, in the way that its kind has for it:
 
 - nginx: `NGINX=3;4;`, by which it hands its sockets to another binary of itself;
 - gunicorn: `LISTEN_FDS` and `LISTEN_PID` (sd_listen_fds(3)).
 
-The survivors are marked as strays, and the watchdog lets them go once the new leader serves.
+Each group of strays is marked, and the watchdog lets them go once the new leader serves.
 """
 
 import fcntl
@@ -61,16 +61,16 @@ def become(run: str, name: str, command: Sequence[str], last: int) -> None:
         OSError: the command cannot be run.
     """
     home, spec = Home(Path(run).parent), read_spec(run, name)
-    survivors = living(home, name, last)
+    strays = living(home, name, last)
     heirlooms: list[socket.socket] = []
     try:
-        heirlooms = wanted(spec, take(one for members in survivors.values() for one in members))
+        heirlooms = wanted(spec, take(one for members in strays.values() for one in members))
     except PermissionError as error:
-        print(f"{name}: cannot take the sockets of the survivors: {error}", flush=True)
-        end(spec, survivors)
+        print(f"{name}: cannot take the sockets of the strays: {error}", flush=True)
+        end(spec, strays)
     else:
-        leave(home, name, spec, survivors)
-    for number, members in survivors.items():
+        leave(home, name, spec, strays)
+    for number, members in strays.items():
         pids = " ".join(str(one.pid) for one in members)
         print(f"{name}: pid {number} has died; of its process group {pids} live", flush=True)
     if name == "nginx" and not any(map(is_unix, heirlooms)):
@@ -82,7 +82,7 @@ def become(run: str, name: str, command: Sequence[str], last: int) -> None:
 
 
 def living(home: Home, name: str, last: int) -> dict[int, list[Process]]:
-    """The survivors of a program by process group, those of its earlier leaders too."""
+    """The strays of a program by process group, those of its earlier leaders too."""
     numbers = {last} if last else set()
     for marker in home.strays.glob("[0-9]*"):
         if marker.read_text().strip() == name:
@@ -118,26 +118,26 @@ def is_unix(one: socket.socket) -> bool:
     return one.family == socket.AF_UNIX
 
 
-def leave(home: Home, name: str, spec: Spec, survivors: dict[int, list[Process]]) -> None:
-    """Let the survivors go: it is the watchdog that does, or without one they must end now."""
+def leave(home: Home, name: str, spec: Spec, strays: dict[int, list[Process]]) -> None:
+    """Let the strays go: it is the watchdog that does, or without one they must end now."""
     if not spec.watched:
-        tell(spec, survivors)
+        tell(spec, strays)
         return
-    write_all(File(home.strays / str(number), name + "\n") for number in survivors)
+    write_all(File(home.strays / str(number), name + "\n") for number in strays)
 
 
-def tell(spec: Spec, survivors: dict[int, list[Process]]) -> None:
-    """Tell the survivors to finish what they have, and end."""
-    for members in survivors.values():
+def tell(spec: Spec, strays: dict[int, list[Process]]) -> None:
+    """Tell the strays to finish what they have, and end."""
+    for members in strays.values():
         for one in members:
             send(one, signal.SIGQUIT if spec.kind == "nginx" else signal.SIGTERM)
 
 
-def end(spec: Spec, survivors: dict[int, list[Process]]) -> None:
+def end(spec: Spec, strays: dict[int, list[Process]]) -> None:
     """Wait until nobody listens where the new leader will, and end whoever does not stop that."""
-    tell(spec, survivors)
+    tell(spec, strays)
     if not wait_until(lambda: not listens(spec.address), spec.grace_s):
-        for members in survivors.values():
+        for members in strays.values():
             for one in members:
                 send(one, signal.SIGKILL)
 

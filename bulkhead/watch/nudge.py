@@ -35,7 +35,7 @@ class Report:
 
     `left`: it was stopped on purpose, or is no program of supervisord's (any more). `tried`: no
     process of it was seen, though supervisord tried to start one. `runs`: supervisord has one that
-    leads nothing yet: it waits for the survivors of the one before. `gone`: no supervisord answers.
+    leads nothing yet: it waits for the strays of the one before. `gone`: no supervisord answers.
     """
 
     name: str

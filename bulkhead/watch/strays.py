@@ -1,4 +1,4 @@
-"""Processes whose leader has died, while its successor serves on the same sockets: they may go.
+"""Strays serve on though their leader has died; once a successor serves, too, they may go.
 
 Somebody (the launcher's adopt) writes a file run/strays/PGID with the name of the program. Once the
 program serves again its strays are retired: nginx's workers first announce the end of their
@@ -6,6 +6,7 @@ connections (run/closing/PID) for `closing_s`, then they are told to quit; other
 once. Whoever has not ended after the grace time is killed.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGKILL, SIGQUIT, SIGTERM
@@ -21,7 +22,7 @@ AGAIN_S = 1.0
 
 @dataclass
 class Strays:
-    """The survivors of one process group, on their way out. `steps` are done one after another."""
+    """What is left of one process group, on their way out. `steps` are done one after another."""
 
     program: str
     steps: list[str]  # of closing, ask, kill
@@ -40,8 +41,11 @@ class Retirement:
     def turn(self, now: float, conf: Conf, programs: dict[str, Program]) -> list[tuple[str, str]]:
         """Do what is due. Returns what was done, each with the name of the program."""
         for name in names(self._folder):
-            number = int(name)
-            program = programs.get((self._home.strays / name).read_text().strip())
+            if not name.isdigit():  # still being written, or its writer was killed over it
+                continue
+            number, program = int(name), None
+            with suppress(FileNotFoundError):  # the launcher's adopt has found nothing left of it
+                program = programs.get((self._home.strays / name).read_text().strip())
             if number not in self._groups and program and _replaced(program, number):
                 announce = program.spec.kind == NGINX and conf.closing_s
                 steps = ["closing", "ask", "kill"] if announce else ["ask", "kill"]

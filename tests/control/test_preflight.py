@@ -2,7 +2,6 @@
 
 import os
 import re
-import secrets
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from bulkhead.topology.model import Topology
 from bulkhead.watch.hosts import read_key
 from tests.support.ports import free_ports
 
-KEY = secrets.token_hex(16)
+KEY = "0123456789abcdef" * 2
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def test_another_watchdog_hears(
 
 
 @ENDS
-def test_another_master_leads_and_the_orphans_go(
+def test_another_master_leads_and_the_strays_go(
     watched: Stack, watched_site: Site, error: type[BaseException] | None
 ) -> None:
     victim = proxy.master(watched_site)

@@ -52,7 +52,7 @@ def test_one_worker_dies_and_its_master_starts_another(
 
 
 @ENDS
-def test_the_orphans_of_a_dead_master_go_and_another_has_its_own(
+def test_the_strays_of_a_dead_master_go_and_another_has_its_own(
     real_site: Site, error: type[BaseException] | None
 ) -> None:
     master, before = master_and_workers(real_site, "web-2")

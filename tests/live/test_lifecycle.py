@@ -18,7 +18,7 @@ from bulkhead.clock import now
 from bulkhead.control import process, record
 from bulkhead.control.supervisord import Supervisord
 from tests.support.ports import is_free
-from tests.support.stack import ECHO, ROOT, Stack, new_stack, running_stack
+from tests.support.stack import ECHO, ROOT, Stack, new_stack, running_stack, unread
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
@@ -176,9 +176,21 @@ def test_a_missing_nginx_is_one_clear_line(down_stack: Stack) -> None:
     )
 
 
-def start_up(stack: Stack) -> subprocess.Popen[str]:
+def test_an_up_that_nobody_reads_takes_back_what_it_began(tmp_path: Path) -> None:
+    settings = [*ECHO, "services.web.app=tests.support.silent", "services.web.boot_s=1"]
+    with new_stack(tmp_path / "home", settings) as stack:
+        with unread() as out:
+            done = stack.bulkhead("up", check=False, out=out)
+        assert done.returncode == 6
+        assert "web-1 did not answer within 1 s" in done.stderr
+        assert "BrokenPipe" not in done.stderr
+        assert record.read(stack.home) is None
+        assert all(map(is_free, stack.ports))
+
+
+def start(stack: Stack, verb: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "bulkhead.cli", "up"],
+        [sys.executable, "-m", "bulkhead.cli", verb],
         cwd=ROOT,
         env={**os.environ, "BULKHEAD_SET": " ".join(stack.settings)},
         stdout=subprocess.PIPE,
@@ -195,7 +207,7 @@ def test_an_interrupted_up_takes_everything_back(
     """Early: while supervisord is being born. Late: when half of the instances serve."""
     settings = [*ECHO, "services.web.app=tests.support.silent"]
     with new_stack(tmp_path / "home", settings) as stack:
-        up = start_up(stack)
+        up = start(stack, "up")
         if early:
             out = stack.home.log / "supervisord.out"
             wait_until("supervisord is about to start", out.exists, every_s=0)
@@ -211,6 +223,53 @@ def test_an_interrupted_up_takes_everything_back(
         assert said == f"bulkhead: ended by {number.name}\n"
         assert record.read(stack.home) is None
         assert all(map(is_free, stack.ports))
+
+
+def test_a_second_ctrl_c_does_not_cut_the_taking_back_short(tmp_path: Path) -> None:
+    settings = [*ECHO, "services.web.app=tests.support.silent"]
+    with new_stack(tmp_path / "home", settings) as stack:
+        up = start(stack, "up")
+        wait_until("api serves", lambda: not is_free(stack.ports[1]))
+        up.send_signal(signal.SIGINT)
+        wait_until("it is being stopped", stack.home.stopping.exists, every_s=0.001)
+        up.send_signal(signal.SIGINT)
+        up.communicate(timeout=60)
+        assert up.returncode == 130
+        assert record.read(stack.home) is None
+        assert all(map(is_free, stack.ports))
+
+
+def test_an_up_ends_a_stop_that_was_cut_short(echo_stack: Stack) -> None:
+    """Else the watchdog would bring nothing back, and nobody would know."""
+    echo_stack.home.stopping.touch()
+    assert "up already" in echo_stack.bulkhead("up").stdout
+    assert not echo_stack.home.stopping.exists()
+
+
+def test_a_supervisord_that_is_shutting_down_is_named_and_waited_for(tmp_path: Path) -> None:
+    settings = [*ECHO, "stack.watch=false", "proxy.balancer=nginx", "services.api.grace_s=60"]
+    with running_stack(tmp_path / "home", settings) as stack:
+        found = record.read(stack.home)
+        slow = record.leader(stack.home, "api-1")
+        assert found
+        assert slow
+        process.send(slow, signal.SIGSTOP)  # it ends when the test lets it
+        process.send(found.supervisord, signal.SIGTERM)
+        supervisord = Supervisord(stack.home.supervisor_socket)
+        wait_until("it shuts down", lambda: not supervisord.answers())
+        status = stack.bulkhead("status", check=False)
+        assert status.returncode == 5
+        assert f"supervisord (pid {found.pid}) does not answer (it is shutting" in status.stderr
+        down = start(stack, "down")
+        wait_until("it is being stopped", stack.home.stopping.exists)
+        process.send(slow, signal.SIGCONT)
+        out, said = down.communicate(timeout=100)
+        assert (down.returncode, said) == (0, "")
+        assert "the stack is down" in out
+        log = stack.home.supervisord_log.read_text()
+        names = ["nginx", *(f"api-{n}" for n in range(1, 5)), "web-1", "web-2"]
+        assert [name for name in names if f"stopped: {name} (" not in log] == []
+        assert "SIGKILL" not in log
 
 
 def test_down_works_whatever_is_wrong_in_the_topology_by_now(echo_stack: Stack) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.live.operating import assert_unharmed, changed, pids, start
 from tests.support.ports import is_free
-from tests.support.stack import Stack
+from tests.support.stack import Stack, unread
 from tests.support.trickle import trickle
 from tests.support.waiting import wait_until
 
@@ -147,6 +147,17 @@ def test_a_bad_version_rolls_back_by_itself(
     assert complaint in done.stderr
     assert "what had changed is back as it was, and serves" in done.stderr
     assert changed(before, pids(stack)) == {"api-1"}, "the second has never been touched"
+
+
+def test_a_bad_version_rolls_back_though_nobody_reads_any_more(stack: Stack) -> None:
+    before = pids(stack)
+    crash = ("--set", "services.api.app=tests.support.crash")
+    with unread() as out:
+        done = stack.bulkhead("reload", *crash, check=False, out=out)
+    assert done.returncode == 6
+    assert "what had changed is back as it was, and serves" in done.stderr
+    assert "BrokenPipe" not in done.stderr
+    assert changed(before, pids(stack)) == {"api-1"}
 
 
 def test_a_bad_version_of_new_instances_takes_them_away_again(stack: Stack) -> None:

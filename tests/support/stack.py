@@ -44,7 +44,11 @@ class Stack:
         ]
 
     def bulkhead(
-        self, *words: str, check: bool = True, session: bool = False
+        self,
+        *words: str,
+        check: bool = True,
+        session: bool = False,
+        out: int = subprocess.PIPE,
     ) -> subprocess.CompletedProcess[str]:
         """Run `bulkhead WORDS`, in a session of its own or in ours.
 
@@ -54,7 +58,8 @@ class Stack:
             [sys.executable, "-m", "bulkhead.cli", *words],
             cwd=ROOT,
             env={**os.environ, "BULKHEAD_SET": " ".join(self.settings)},
-            capture_output=True,
+            stdout=out,
+            stderr=subprocess.PIPE,
             text=True,
             timeout=100,
             start_new_session=session,
@@ -87,6 +92,17 @@ class Stack:
         lines = log.read_text().splitlines() if log.exists() else []
         bad = [line for line in lines if "[alert]" in line or "[emerg]" in line]
         assert [line for line in bad if not re.search(self.expected_alerts, line)] == []
+
+
+@contextmanager
+def unread() -> Iterator[int]:
+    """Where to write: a pipe whose reader has gone, as `| head -1` leaves it."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        yield writing
+    finally:
+        os.close(writing)
 
 
 @contextmanager

@@ -45,7 +45,7 @@ def test_a_new_nginx_master_inherits_both_listeners(launch: Launcher, proxy: Pro
             clients.wait_for(50)
         kill(first)
         for clients in (public, internal):
-            clients.wait_for(50)  # the survivors serve
+            clients.wait_for(50)  # the strays serve
         proxy.start()
         new = proxy.pids()
         for clients in (public, internal):
@@ -54,9 +54,9 @@ def test_a_new_nginx_master_inherits_both_listeners(launch: Launcher, proxy: Pro
         assert {str(one.pid) for one in group(first.pid)} == old, (
             "it is the watchdog that ends them"
         )
-        for survivor in group(first.pid):
-            process.send(survivor, signal.SIGQUIT)
-        wait_until("the survivors have ended", lambda: not group(first.pid))
+        for stray in group(first.pid):
+            process.send(stray, signal.SIGQUIT)
+        wait_until("the strays have ended", lambda: not group(first.pid))
         for clients in (public, internal):
             clients.wait_for(50)
     assert public.failures == internal.failures == []
@@ -87,7 +87,7 @@ def test_an_heir_reloads_and_stops_like_any_master(proxy: Proxy) -> None:
     assert clients.failures == []
 
 
-def test_without_a_watchdog_the_survivors_are_told_to_end_at_once(
+def test_without_a_watchdog_the_strays_are_told_to_end_at_once(
     launch: Launcher, proxy: Proxy
 ) -> None:
     first = proxy.child
@@ -95,7 +95,7 @@ def test_without_a_watchdog_the_survivors_are_told_to_end_at_once(
         clients.wait_for(20)
         kill(first)
         proxy.start()
-        wait_until("the survivors have ended", lambda: not group(first.pid))
+        wait_until("the strays have ended", lambda: not group(first.pid))
         clients.wait_for(20)
     assert clients.failures == []
     assert list(launch.home.strays.iterdir()) == []
@@ -109,9 +109,9 @@ def test_an_heir_that_is_killed_too_has_an_heir(launch: Launcher, proxy: Proxy) 
     second = proxy.start()
     with Clients(proxy.public).running() as clients:
         clients.wait_for(20)
-        survivors = group(second.pid)
+        strays = group(second.pid)
         os.kill(second.pid, signal.SIGSTOP)  # or it would replace its workers
-        for one in survivors:
+        for one in strays:
             process.send(one, signal.SIGKILL)
         second.wait(10)
         new = proxy.start()
@@ -123,9 +123,7 @@ def test_an_heir_that_is_killed_too_has_an_heir(launch: Launcher, proxy: Proxy) 
     assert [path.name for path in launch.home.strays.iterdir()] == [str(first.pid)]
 
 
-def test_where_sockets_cannot_be_taken_the_survivors_end_first(
-    launch: Launcher, proxy: Proxy
-) -> None:
+def test_where_sockets_cannot_be_taken_the_strays_end_first(launch: Launcher, proxy: Proxy) -> None:
     launch.know("watch", "watch")
     first = proxy.child
     kill(first)

@@ -129,6 +129,15 @@ def test_others_are_told_to_end_and_killed_after_their_grace_time(
     assert not any("announces" in one for one in site.said)
 
 
+def test_a_note_that_was_never_finished_holds_nobody_up(tmp_path: Path, start: Start) -> None:
+    site, stray = Site(tmp_path, "gunicorn"), start()
+    (site.home.strays / ".4194000.u7hx2k1c").write_text("one\n")  # as write_all leaves it
+    site.serve()
+    site.mark(stray.pid)
+    wait_until("it has ended", site.turn)
+    assert stray.wait() == 15
+
+
 def test_the_group_of_the_leader_is_left_alone(tmp_path: Path, start: Start) -> None:
     site, leader = Site(tmp_path, "gunicorn"), start()
     found = find(leader.pid)
