@@ -17,6 +17,7 @@ import os
 import signal
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,8 +86,9 @@ def living(home: Home, name: str, last: int) -> dict[int, list[Process]]:
     """The strays of a program by process group, those of its earlier leaders too."""
     numbers = {last} if last else set()
     for marker in home.strays.glob("[0-9]*"):
-        if marker.read_text().strip() == name:
-            numbers.add(int(marker.name))
+        with suppress(FileNotFoundError):  # the watchdog has just found nothing left of it
+            if marker.read_text().strip() == name:
+                numbers.add(int(marker.name))
     found = {number: _members(number) for number in sorted(numbers)}
     for number in [number for number, members in found.items() if not members]:
         (home.strays / str(number)).unlink(missing_ok=True)
