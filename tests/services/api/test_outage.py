@@ -143,6 +143,22 @@ def test_frozen_is_as_good_as_dead(server: Server, fleet: Fleet) -> None:
     assert_once(fleet, writers)
 
 
+def silenced(fleet: Fleet) -> psutil.Process | None:
+    """The process of one connection, stopped; None if it was caught in a transaction, and goes on.
+
+    The locks of that one everybody waits for, and that is another story.
+    """
+    ours = "FROM pg_stat_activity WHERE application_name = 'api-1'"
+    (first, *others) = fleet.sql(f"SELECT pid {ours}")
+    assert others, "there must be another one"
+    process = psutil.Process(*first)
+    process.suspend()
+    if fleet.sql(f"SELECT state {ours} AND pid = {process.pid}") == [("idle",)]:
+        return process
+    process.resume()
+    return None
+
+
 def test_one_silent_connection_is_no_outage(server: Server, fleet: Fleet) -> None:
     """Only PostgreSQL has a process for each connection, which can be stopped alone."""
     if server.kind != "postgresql":
@@ -150,12 +166,7 @@ def test_one_silent_connection_is_no_outage(server: Server, fleet: Fleet) -> Non
     api = fleet.start()
     writers = Writers([api])
     writers.more()
-    (silent, *others) = fleet.sql(
-        "SELECT pid FROM pg_stat_activity WHERE application_name = 'api-1'"
-    )
-    assert others, "there must be another one"
-    stopped = psutil.Process(*silent)
-    stopped.suspend()
+    stopped = wait_until("a connection is silent", lambda: silenced(fleet), every_s=0.01)
     try:
         time.sleep(TRY_S + 1)
         writers.more()
