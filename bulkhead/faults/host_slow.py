@@ -11,13 +11,17 @@ from bulkhead.hosts.base import Hosts
 
 @register
 class HostSlow(OnHost):
-    """Everything on the host shares a part of one processor, as with `docker update --cpus`."""
+    """Everything on the host has a part of the time, or of one processor.
+
+    In containers it is `docker update --cpus`. In namespaces all processes are stopped and let go
+    in turn, and while they run they have as many processors as there are.
+    """
 
     name = "host_slow"
     proof = "is slowed down"
 
     class Params(Fault.Params):
-        """How much of one processor is left."""
+        """How much is left."""
 
         share: Annotated[float, Field(ge=0.05, le=0.9)] = 0.2
 

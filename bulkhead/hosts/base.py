@@ -125,7 +125,7 @@ class Hosts(ABC):
 
     @abstractmethod
     def slow(self, name: str, share: float) -> None:
-        """Give it this share of one processor."""
+        """Give it this share: of the time in namespaces, of one processor in containers."""
 
     @abstractmethod
     def hasten(self, name: str) -> None:
