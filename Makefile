@@ -70,9 +70,13 @@ drill: setup ## break a stack of its own and judge every request (D=kill-storm S
 	@$(BULKHEAD) drill $(or $(D),kill-storm) --seed $(or $(SEED),1) --repeat $(or $(N),1)
 
 .PHONY: test
-test: setup ## all tests: real processes on free ports; another stack may be up
-	@.venv/bin/python -m pytest -n 2 -m "not load"
-	@.venv/bin/python -m pytest -m load
+test: setup ## the tests of every change, real processes on free ports; another stack may be up
+	@.venv/bin/python -m pytest -n 2 -m "not slow and not load" --durations=10
+
+.PHONY: test-all
+test-all: setup ## the rest: load, floods, soaks, databases, hosts, containers, mutants
+	@.venv/bin/python -m pytest -n 2 -m "slow and not load" --durations=10
+	@.venv/bin/python -m pytest -m load --durations=10
 
 .PHONY: compose-up
 compose-up: ## the stack on several hosts, each a container (docs/containers.md): make compose-up APPS=4
@@ -107,15 +111,18 @@ check: lint ## lint, and the tests that start no process
 .PHONY: bench
 bench: setup ## measure: commands, requests per second, the load generator (needs wrk)
 	@.venv/bin/python -m bench
-	@PATH="$$PATH:/usr/sbin" .venv/bin/python -m loadtest.bench
 
 .PHONY: lock
-lock: ## pin the newest allowed versions into requirements.lock (needs uv)
+lock: ## pin the newest allowed versions into requirements.lock, those of a host into requirements.host.lock (needs uv)
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-annotate --no-header --extra dev --upgrade pyproject.toml -o requirements.lock
+	@uv pip compile -q --python-platform linux --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-annotate --no-header --constraint requirements.lock pyproject.toml -o requirements.host.lock
 
 .PHONY: clean
 clean: ## down, then remove var/ (configuration, logs, rows, the ledger, runs) and caches; .venv stays
 	@if [ -x $(BULKHEAD) ]; then $(BULKHEAD) down; fi
-	@rm -rf var .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@# Without var/build the images of this machine could not be built again (deploy/base-image).
+	@if [ -d var ]; then find var -mindepth 1 -maxdepth 1 -not -name build -exec rm -rf {} + ; fi
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

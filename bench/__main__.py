@@ -7,42 +7,43 @@
     python -m bench --markdown scale             tables as docs/scale.md has them
 
 Parts: commands, recovery, kill-storm, all-down, hang, roll, cost, instances, scale, idle,
-accounting (--full: with 5,000,000 requests as well); `failover` is the three that compare with the
-peers. What each of them measures, and how to read it: docs/bench.md; of `scale`: docs/scale.md.
+accounting (--full: with 5,000,000 requests as well), load (the load generators); `failover` is the
+three that compare with the peers. What each of them measures, and how to read it: docs/bench.md; of
+`scale`: docs/scale.md.
 
-Absolute times drift from machine to machine and from hour to hour; the ratios are what counts.
+Absolute times drift from machine to machine and from hour to hour; only the ratios count.
 Every stack that is measured is its own, on free ports, and is gone afterwards. The figures go to
 var/bench/<time>.json as well, part by part.
 """
 
 import argparse
+import json
 import os
+import platform
 import shutil
 import signal
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from bench import (
-    accounting,
-    commands,
-    cost,
-    failover,
-    idle,
-    instances,
-    recovery,
-    rolling,
-    scale,
-)
-from bench.machine import described
-from bench.scenarios import SCENARIOS
-from bench.tables import Store, Table
+from bench import accounting, cost, failover, load, recovery, scale, stack
+from bench.failover import SCENARIOS
+from bench.figures import Table
 from bulkhead import clock
+from bulkhead.testing import ROOT
 
-FOLDER = Path(__file__).parents[1] / "var" / "bench"
+FOLDER = ROOT / "var" / "bench"
 PROGRAMS = ("wrk", "haproxy", "caddy", "nginx", "setpriv")
+VERSIONS = {
+    "nginx": ["nginx", "-v"],
+    "HAProxy": ["haproxy", "-v"],
+    "Caddy": ["caddy", "version"],
+    "commit": ["git", "describe", "--always", "--dirty"],
+}
 ROUNDS = 3
 
 Part = Callable[[argparse.Namespace], Iterator[Table]]
@@ -50,30 +51,29 @@ Part = Callable[[argparse.Namespace], Iterator[Table]]
 
 def compared(scenario: str, asked: argparse.Namespace) -> Iterator[Table]:
     """One scenario against the peers; a round of it takes minutes, so there is one by default."""
-    chosen = next(one for one in SCENARIOS if one.name == scenario)
-    return failover.measure(chosen, asked.rounds or 1, asked.only, asked.set)
+    return failover.measure(scenario, asked.rounds or 1, asked.only, asked.set)
 
 
 PARTS: dict[str, Part] = {
-    "commands": lambda asked: commands.measure(asked.rounds or ROUNDS, asked.set),
+    "commands": lambda asked: stack.measure_commands(asked.rounds or ROUNDS, asked.set),
     "recovery": lambda asked: recovery.measure(asked.rounds or recovery.ROUNDS, asked.set),
-    **{one.name: partial(compared, one.name) for one in SCENARIOS},
-    "roll": lambda asked: rolling.measure(asked.rounds or ROUNDS, asked.set),
+    **{name: partial(compared, name) for name in SCENARIOS},
+    "roll": lambda asked: stack.measure_roll(asked.rounds or ROUNDS, asked.set),
     "cost": lambda asked: cost.measure(asked.rounds or ROUNDS, asked.set),
-    "instances": lambda asked: instances.measure(asked.rounds or 1, asked.set),
+    "instances": lambda asked: stack.measure_instances(asked.rounds or 1, asked.set),
     "scale": lambda asked: scale.measure(asked.rounds or ROUNDS, asked.set),
-    "idle": lambda asked: idle.measure(1, asked.set),
+    "idle": lambda asked: stack.measure_idle(asked.set),
     "accounting": lambda asked: accounting.measure(asked.full),
+    "load": lambda _asked: load.measure(),
 }
-GROUPS = {"failover": [one.name for one in SCENARIOS], "all": list(PARTS)}
+GROUPS = {"failover": list(SCENARIOS), "all": list(PARTS)}
 
 
 def main() -> int:
     """Measure what the command line names, or everything; 4 when a program is missing."""
     asked = parsed()
-    os.environ["PATH"] = (
-        f"{os.environ.get('PATH', '')}:/usr/sbin"  # where Debian keeps nginx and HAProxy
-    )
+    # Where Debian keeps nginx and HAProxy.
+    os.environ["PATH"] = f"{os.environ.get('PATH', '')}:/usr/sbin"
     missing = [name for name in PROGRAMS if not shutil.which(name)]
     if missing:
         print(f"bench: missing: apt-get install {' '.join(missing)}", file=sys.stderr)
@@ -82,32 +82,35 @@ def main() -> int:
     signal.signal(signal.SIGTERM, interrupted)
     machine = described()
     print("\n".join(f"{name}: {text}" for name, text in machine.items()), flush=True)
-    store = Store(FOLDER / f"{clock.stamp()}.json", machine)
+    path = FOLDER / f"{clock.stamp()}.json"
+    whole: dict[str, object] = {"machine": machine}
     failed = []
     try:
         for name in asked.parts:
             try:
-                carry_out(name, asked, store)
-            except (AssertionError, RuntimeError, OSError):
+                carry_out(name, asked, path, whole)
+            except Exception:
                 traceback.print_exc()
                 print(f"bench: {name} failed; the other parts go on", file=sys.stderr)
                 failed.append(name)
     except KeyboardInterrupt:
         print("bench: interrupted; everything that it had started is gone", file=sys.stderr)
         return 130
-    if store.path.exists():
-        print(f"stored in {store.path}")
+    if path.exists():
+        print(f"stored in {path}")
     return 1 if failed else 0
 
 
-def carry_out(name: str, asked: argparse.Namespace, store: Store) -> None:
-    """Measure one part, print what it found, and keep it."""
+def carry_out(name: str, asked: argparse.Namespace, path: Path, whole: dict[str, object]) -> None:
+    """Measure one part, print its tables, and keep them with those of the parts before."""
     began = clock.now()
     tables = []
     for table in PARTS[name](asked):
-        tables.append(table)
+        tables.append(asdict(table))
         print(f"\n{table.markdown() if asked.markdown else table.text()}", flush=True)
-    store.put(name, tables, clock.now() - began)
+    whole[name] = {"took_s": clock.now() - began, "tables": tables}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(whole, indent=1) + "\n")
 
 
 def parsed() -> argparse.Namespace:
@@ -131,6 +134,26 @@ def parsed() -> argparse.Namespace:
     parts = asked.parts or ["all"]
     asked.parts = [part for name in parts for part in GROUPS.get(name, [name])]
     return asked
+
+
+def described() -> dict[str, str]:
+    """The machine, without which figures mean nothing: cores, load, kernel, versions."""
+    return {
+        "cores": str(os.cpu_count()),
+        "load average": f"{os.getloadavg()[0]:.1f}",
+        "kernel": platform.release(),
+        "Python": platform.python_version(),
+        **{name: first_line(command) for name, command in VERSIONS.items()},
+    }
+
+
+def first_line(command: list[str]) -> str:
+    """The first line that a program prints, on either stream; "" when it cannot be run."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    except OSError:
+        return ""
+    return (done.stdout + done.stderr).partition("\n")[0].strip()
 
 
 def interrupted(_number: int, _frame: object) -> None:

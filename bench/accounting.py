@@ -1,35 +1,47 @@
 """How long the account of a run takes to make, and how much memory.
 
 Each size is a made-up run of so many requests with every observer's rows, 30 % of them writes, 2 %
-tried twice and 0.1 % failed, in a temporary folder that is gone afterwards. Every account is made
-by a process of its own, so that its peak of memory is its own.
+tried twice and 0.1 % failed, in a temporary folder that is gone afterwards. A process of its own
+makes each account, so that its peak of memory is its own.
 """
 
+import json
 import os
 import random
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import BinaryIO
 
-from bench.tables import Table
+from bench.figures import Table
+from bench.usage import temporary_folder
+from bulkhead.records import (
+    ClientRow,
+    EffectRow,
+    EntryRow,
+    Event,
+    Found,
+    ProxyRow,
+    encode,
+)
 from bulkhead.rundir import RunDir
-from tests.support.runs import Failed, MadeRun
+from bulkhead.testing import ROOT
+from bulkhead.topology import parse as topology
 
 SIZES = (10_000, 100_000, 1_000_000)
 FULL = 5_000_000
 RATE = 2_000.0
 ROUNDS = 2
-CHUNK = 10_000
+START, WALL_OFFSET = 100.0, 1_790_000_000.0  # monotonic time at which the run begins; wall minus it
+INSTANCES, FIRST_PORT = 4, 8101
 
 BUILD = (
     "import sys; from pathlib import Path; from bulkhead.rundir import RunDir;"
     "from bulkhead.accounting import account; account.build(RunDir(Path(sys.argv[1])))"
 )
-
-
 COLUMNS = ("requests", "rows", "MB of rows", "s", "us each", "peak MB", "MB of account")
 
 
@@ -38,11 +50,9 @@ def measure(full: bool) -> Iterator[Table]:
     table = Table(f"making an account, each of {ROUNDS} times", COLUMNS)
     for size in (*SIZES, *([FULL] if full else [])):
         print(f"  accounting: {size:,} requests", flush=True)
-        with tempfile.TemporaryDirectory() as folder:
-            run = make(Path(folder), size)
-            files = list(run.path.glob("*.jsonl"))
-            rows = sum(map(count_lines, files))
-            written = sum(path.stat().st_size for path in files) / 1e6
+        with temporary_folder() as folder:
+            run, rows = make(folder, size)
+            written = sum(path.stat().st_size for path in folder.glob("*.jsonl")) / 1e6
             for _ in range(1 if size == FULL else ROUNDS):
                 seconds, peak = measured(run)
                 times = [seconds, seconds / size * 1e6]
@@ -61,36 +71,84 @@ def measured(run: RunDir) -> tuple[float, float]:
     return time.monotonic() - began, used.ru_maxrss / 1024
 
 
-def make(folder: Path, size: int) -> RunDir:
-    """A run of `size` requests, written as it is made."""
-    made = MadeRun(folder)
-    run = made.write()
-    made.phases(end=100.0 + size / RATE)
-    chance = random.Random(size)
+def make(folder: Path, size: int) -> tuple[RunDir, int]:
+    """A run of `size` requests, written as it is made, so that many need no memory; its rows."""
+    run = RunDir(folder)
+    settings = [f"services.api.instances={INSTANCES}", f"services.api.port={FIRST_PORT}"]
+    configuration = topology.load(ROOT / "stack.toml", settings).file.model_dump(mode="json")
+    facts = {"wall_minus_monotonic": WALL_OFFSET, "configuration": configuration}
+    run.run_json.write_text(json.dumps(facts))
+    run.watch_rows.touch()  # of a watchdog that saw nothing
+    files: dict[Path, BinaryIO] = {}
+    rows = 0
+    with ExitStack() as opened:
+        for path, row in made_up(run, size):
+            if path not in files:
+                files[path] = opened.enter_context(path.open("wb"))
+            files[path].write(encode(row) + b"\n")
+            rows += 1
+    return run, rows
+
+
+def made_up(run: RunDir, size: int) -> Iterator[tuple[Path, object]]:
+    """The rows of all observers about requests of the mix, and in which file each belongs.
+
+    They agree with each other; ids are as long as the load generator's.
+    """
+    phases = [(0.0, "warmup"), (2.0, "baseline"), (7.0, "faults"), (27.0, "recovery")]
+    for after, phase in sorted([*phases, (size / RATE, "end")]):
+        yield run.events, Event(START + after, "phase", target=phase)
+    chance, applied_so_far = random.Random(size), 0
     for number in range(size):
-        add_request(made, number, chance)
-        if number % CHUNK == CHUNK - 1:
-            made.drain()
-    made.drain()
-    return run
-
-
-def add_request(made: MadeRun, number: int, chance: random.Random) -> None:
-    """One request of the mix; ids are as long as the load generator's."""
-    instance, other = f"api-{number % 4 + 1}", f"api-{(number + 1) % 4 + 1}"
-    lot = chance.random()
-    made.request(
-        f"{number % 500:016x}-{number}",
-        at=100.0 + number / RATE,
-        took=0.002 + 0.01 * chance.random(),
-        instance=instance,
-        effect="create" if chance.random() < 0.3 else "read",
-        status=503 if lot < 0.001 else 0,
-        failed=[Failed(other, "refused")] if lot < 0.02 else (),
-    )
-
-
-def count_lines(path: Path) -> int:
-    """How many lines a file has."""
-    with path.open("rb") as file:
-        return sum(1 for _ in file)
+        at, took = START + number / RATE, 0.002 + 0.01 * chance.random()
+        lot, retried_s = chance.random(), 0.0
+        served, other = number % INSTANCES, (number + 1) % INSTANCES
+        instance, pid = f"api-{served + 1}", FIRST_PORT + served
+        boot = f"{pid}.77"
+        writes = chance.random() < 0.3
+        status = 503 if lot < 0.001 else 201 if writes else 200
+        applied = writes and status == 201
+        id_ = f"{number % 500:016x}-{number}"
+        method = "POST" if writes else "GET"
+        entry, key = (f"entry-{id_}", f"key-{id_}") if writes else ("entry-1", "")
+        target = "/api/v1/entries" if writes else f"/api/v1/entries/{entry}"
+        applied_so_far += applied
+        amount = applied_so_far if writes else None
+        # One good attempt, in 2 % after one that another instance refused.
+        answered = f"{0.7 * took:.3f}"
+        attempts = [(f"127.0.0.1:{pid}", str(status), "0.000", answered, answered)]
+        if lot < 0.02:
+            retried_s = 0.001
+            refused = (f"127.0.0.1:{FIRST_PORT + other}", "502", "-", "-", f"{retried_s:.3f}")
+            attempts.insert(0, refused)
+        # nginx's lists of both.
+        addrs, statuses, connect, header, response = map(", ".join, zip(*attempts, strict=True))
+        yield run.client_rows, ClientRow(
+            id=id_, name=f"{method} /api/v1/entries" + ("" if writes else "/{id}"),
+            method=method, target=target, planned=at, sent=at, done=at + retried_s + took,
+            status=status, key=key, instance=instance, boot=boot, bytes=100,
+            effect="create" if writes else "read", entry=entry if writes else "",
+            amount=amount, found=[Found(entry, 1, amount or 1)] if status < 400 else None,
+        )  # fmt: skip
+        yield run.proxy_rows, ProxyRow(
+            id=id_, proxy_id=f"proxy-of-{id_}",
+            ended=WALL_OFFSET + at + retried_s + 0.9 * took, took=retried_s + 0.8 * took,
+            method=method, target=target, status=status, bytes=100, complete="OK",
+            request_class="retryable", key=key, client="127.0.0.1", worker=71, connection=1,
+            addrs=addrs, statuses=statuses, connect=connect, header=header, response=response,
+            instance=instance, boot=boot,
+        )  # fmt: skip
+        at += retried_s
+        execution = {"id": id_, "n": number // INSTANCES + 1, "instance": instance, "pid": pid}
+        execution["boot"] = boot
+        asked = {"method": method, "target": target, "key": key or None}
+        done = {"status": status, "effect": "applied" if applied else "none"}
+        yield run.service_rows, {"kind": "begin", "t": at + 0.2 * took, **execution, **asked}
+        yield run.service_rows, {"kind": "end", "t": at + 0.8 * took, **execution, **done}
+        if applied:
+            yield run.effects, EffectRow(
+                seq=applied_so_far, request_id=id_, key=key, op="create", entry_id=entry,
+                version=1, instance=instance, boot=boot,
+                at=WALL_OFFSET + at + 0.5 * took, amount=amount,
+            )  # fmt: skip
+            yield run.entries, EntryRow(entry, 1, False, amount)

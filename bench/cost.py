@@ -1,27 +1,27 @@
 """What a proxy costs per request, against asking the instances directly.
 
-Twice: in front of four Tornado instances, and in front of four that cost next to nothing (fast.py),
-so that the proxy is what is measured. All set-ups are up at once and are measured in turn, round
-after round, so that drift of the machine meets all of them alike.
+Once the instances are Tornado, once they cost next to nothing (fast.py), so that the figures are
+those of the proxy. All set-ups are up at once.
 """
 
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import re
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
+from uuid import uuid4
+
+import psutil
 
 from bench import proxies
-from bench.ports import free_block
-from bench.processes import cpu_s, tree
-from bench.tables import Cell, Table
-from bench.wrk import wrk
-from bulkhead.control import process
-from bulkhead.control.process import Process
-from tests.support.stack import Stack, running_stack
+from bench.figures import Table
+from bench.proxies import WHOAMI
+from bench.usage import cpu_s, programs, temporary_folder, tree
+from bulkhead.render.supervisor import NGINX, WATCH
+from bulkhead.testing import Value, free_ports, running_stack
 
-TARGET = "/api/v1/whoami"
 INSTANCES = 4
 CONNECTIONS, SECONDS = 32, 2  # as many requests per second as it can
 ALONE_SECONDS = 1  # one request after the other: what the way through the proxy takes
@@ -32,80 +32,118 @@ COLUMNS = (
 BACKENDS = {"four Tornado instances": "services.api", "four instances at no cost": "bench.fast"}
 
 
-@dataclass
-class Way:
-    """One way to the instances, and what was measured of it, a value a round.
-
-    `proxy` are the processes whose time counts as the proxy's.
-    """
+class Way(NamedTuple):
+    """One way to the instances. `proxy` are the processes whose time counts as the proxy's."""
 
     name: str
     urls: Sequence[str]
-    proxy: Callable[[], list[Process]]
-    per_s: list[float] = field(default_factory=list)
-    alone_us: list[float] = field(default_factory=list)
-    cpu_ms: list[float] = field(default_factory=list)
+    proxy: Sequence[psutil.Process]
 
-    def measure(self) -> None:
-        """One round."""
-        members = self.proxy()
-        before = cpu_s(members)
-        busy = wrk([url + TARGET for url in self.urls], CONNECTIONS, SECONDS)
-        self.cpu_ms.append(1000 * (cpu_s(members) - before) / busy.requests)
-        self.per_s.append(busy.per_s)
-        self.alone_us.append(1e6 / wrk([self.urls[0] + TARGET], 1, ALONE_SECONDS).per_s)
+    def measure(self) -> tuple[float, float, float]:
+        """Requests per second, us of a request alone, ms of the proxy's processor time for one."""
+        before = cpu_s(self.proxy)
+        busy = wrk([url + WHOAMI for url in self.urls], CONNECTIONS, SECONDS)
+        cpu_ms = 1000 * (cpu_s(self.proxy) - before) / busy.requests
+        alone = wrk([self.urls[0] + WHOAMI], 1, ALONE_SECONDS)
+        return busy.per_s, 1e6 / alone.per_s, cpu_ms
 
 
 def measure(rounds: int, settings: Sequence[str]) -> Iterator[Table]:
     """A table for each kind of instance."""
     for backend, module in BACKENDS.items():
-        with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-            folder = Path(name)
-            folder.chmod(0o711)  # a stock nginx's workers are not root
-            found = list(ways(stack, folder, module, settings))
-            for _ in range(rounds):
-                for way in found:
-                    way.measure()
-        yield table(backend, found, rounds)
+        with temporary_folder() as folder, ExitStack() as running:
+            chosen = list(ways(running, folder, module, settings))
+            samples = in_turn(rounds, {way.name: way.measure for way in chosen})
+        yield table(backend, samples, rounds)
+
+
+def in_turn(rounds: int, measures: Mapping[str, Callable[[], Value]]) -> dict[str, list[Value]]:
+    """What each measures in every round: drift of the machine meets all of them alike."""
+    samples: dict[str, list[Value]] = {name: [] for name in measures}
+    for _ in range(rounds):
+        for name, measure in measures.items():
+            samples[name].append(measure())
+    return samples
 
 
 def ways(running: ExitStack, folder: Path, module: str, settings: Sequence[str]) -> Iterator[Way]:
     """Every way, set up for as long as `running` is open."""
-    ports = running.enter_context(free_block())
+    ports = running.enter_context(free_ports())
     instances = ports[10 : 10 + INSTANCES]
     running.enter_context(proxies.supervised(folder / "instances", instances, 1, module))
-    yield Way("direct", [f"http://127.0.0.1:{port}" for port in instances], list)
+    yield Way("direct", [f"http://127.0.0.1:{port}" for port in instances], [])
     for name, balancer in (("bulkhead", "watched"), ("bulkhead, nginx's balancer", "nginx")):
         mine = [f"services.api.app={module}", f"proxy.balancer={balancer}", *settings]
         stack = running.enter_context(running_stack(folder / balancer, mine))
-        yield Way(name, [stack.url], lambda stack=stack: of_stack(stack))  # type: ignore[misc]
+        found = programs(stack)  # the watchdog works for the proxy, too
+        yield Way(name, [stack.url], found[NGINX] + found.get(WATCH, []))
     for peer, port in zip(proxies.PEERS, ports, strict=False):
         proxy = proxies.proxy(peer, folder / f"proxy-{port}", port, instances)
-        found = running.enter_context(proxy)
-        yield Way(peer.name, [found.url], lambda found=found: tree(found.process))  # type: ignore[misc]
+        served = running.enter_context(proxy)
+        yield Way(peer.name, [f"http://127.0.0.1:{port}"], tree(served.pid))
 
 
-def of_stack(stack: Stack) -> list[Process]:
-    """nginx of a stack, and its watchdog: it works for the proxy too."""
-    supervisord = int((stack.home.run / "supervisord.pid").read_text())
-    return [
-        member
-        for one in process.children(supervisord)
-        if not process.variable(one, "BULKHEAD_INSTANCE")
-        for member in tree(one)
-    ]
-
-
-def table(backend: str, found: Sequence[Way], rounds: int) -> Table:
+def table(backend: str, samples: Mapping[str, Sequence[tuple[float, ...]]], rounds: int) -> Table:
     """Medians and ratios."""
     made = Table(
         f"cost of a proxy, {backend}: median of {rounds} x {SECONDS} s, {CONNECTIONS} connections",
         COLUMNS,
     )
-    direct = found[0]
-    for way in found:
-        alone, base = median(way.alone_us), median(direct.alone_us)
-        row: list[Cell] = [way.name, median(way.per_s), median(way.per_s) / median(direct.per_s)]
-        made.rows.append([*row, alone, alone - base, median(way.cpu_ms)])
-        made.details.append({"way": way.name, "per_s": way.per_s, "alone_us": way.alone_us})
+    columns = {name: list(zip(*rows, strict=True)) for name, rows in samples.items()}
+    direct_s, direct_us, _ = map(median, columns["direct"])
+    for name, values in columns.items():
+        per_s, alone_us, cpu_ms = map(median, values)
+        cells = (per_s, per_s / direct_s, alone_us, alone_us - direct_us, cpu_ms)
+        made.rows.append([name, *cells])
+        made.details.append({"way": name, "per_s": values[0], "alone_us": values[1]})
     return made
+
+
+class Rate(NamedTuple):
+    """What wrk counted: answers, and how many of them per second."""
+
+    requests: int
+    per_s: float
+
+
+def wrk(urls: Sequence[str], connections: int, seconds: int, script: Path | None = None) -> Rate:
+    """Load all `urls` as fast as `connections` can carry it, by one wrk each.
+
+    `script` says what is sent (a GET, without one); it is given a word that no other run has.
+
+    Raises:
+        RuntimeError: an answer was not 2xx or 3xx, or a connection failed; with what wrk said.
+    """
+    each = max(1, connections // len(urls))
+    scripted = ["-s", str(script)] if script else []
+    word = ["--", uuid4().hex] if script else []
+    running = [
+        subprocess.Popen(
+            ["wrk", "-t1", f"-c{each}", f"-d{seconds}s", *scripted, url, *word],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for url in urls
+    ]
+    try:
+        said = [child.communicate(timeout=seconds + 30)[0] for child in running]
+    finally:
+        for child in running:
+            child.kill()
+            child.wait()
+    rates = [read_wrk(text) for text in said]
+    return Rate(sum(each.requests for each in rates), sum(each.per_s for each in rates))
+
+
+def read_wrk(said: str) -> Rate:
+    """The figures that wrk printed.
+
+    Raises:
+        RuntimeError: it failed, or something that it counted did.
+    """
+    requests = re.search(r"(\d+) requests in", said)
+    per_s = re.search(r"Requests/sec:\s+([\d.]+)", said)
+    if "Non-2xx" in said or "Socket errors" in said or not requests or not per_s:
+        raise RuntimeError(f"wrk: not all was well:\n{said}")
+    return Rate(int(requests[1]), float(per_s[1]))

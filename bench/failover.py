@@ -1,28 +1,32 @@
 """Kill-storm, all-down and hang: bulkhead and its peers under the same load and the same faults.
 
-Every row is a fresh set-up: a proxy, four API instances, and who brings them back. The load is open
-(bench/load.py) and holds only requests that are harmless to repeat. With several rounds, a row is
-about the requests of all of them.
+Every row is a fresh set-up: a proxy, four API instances, and a supervisor that restarts them. With
+several rounds, a row is about the requests of all of them. How to read it: docs/bench.md.
 """
 
-import tempfile
-from collections.abc import Iterator, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 from bench import proxies
-from bench.figures import Figures, figures
+from bench.figures import Cell, Figures, Table, figures, shown
 from bench.load import RATE, TIMEOUT_S, open_loop
-from bench.ports import free_block
-from bench.scenarios import NAMES, Scenario
-from bench.tables import Table, shown
-from bulkhead import clock
+from bench.usage import instance, temporary_folder
+from bulkhead import clock, proc
 from bulkhead.records import ClientRow
-from tests.support.stack import running_stack
+from bulkhead.testing import free_ports, running_stack, wait_until
+
+NAMES = ("api-1", "api-2", "api-3", "api-4")
+STORM_S, STORM_EVERY_S = 15.0, 0.3
+BLOWS, BLOWS_EVERY_S = 8, 2.0
+HANG_S = 8.0
 
 LEAD_S = 1.0  # of calm load before the first fault
-TAIL_S = 2.0  # of load after the last one: what it leaves behind counts
+TAIL_S = 2.0  # of load after the last fault: its consequences count
 COLUMNS = (
     *("proxy", "back by", "sent", "failed", "failed %", "p50 ms", "p99 ms", "p99.9 ms"),
     *("worst ms", "good/s", "kills met", "failed how"),
@@ -33,78 +37,132 @@ NOTE = (
 )
 
 
-@dataclass(frozen=True)
-class SetUp:
-    """What a row is about: bulkhead, or a peer and the `startsecs` of its plain supervisord."""
+class Scenario(NamedTuple):
+    """`inflict` does it to the children of a supervisord, given by its pid, in `seconds`.
+
+    It says how many were met: an instance that is dead when its turn comes cannot be killed.
+    """
+
+    story: str
+    seconds: float
+    inflict: Callable[[int], str]
+
+
+def kill_storm(supervisord: int) -> str:
+    """SIGKILL to one instance after another, whether or not the last one is back."""
+    turns = round(STORM_S / STORM_EVERY_S)
+    every = _every(STORM_EVERY_S, turns)
+    killed = sum(_kill(supervisord, NAMES[number % len(NAMES)]) for number in every)
+    return f"{killed} of {turns}"
+
+
+def all_down(supervisord: int) -> str:
+    """SIGKILL to all instances at once, again and again."""
+    every = _every(BLOWS_EVERY_S, BLOWS)
+    killed = sum(_kill(supervisord, name) for _ in every for name in NAMES)
+    clock.pause(BLOWS_EVERY_S)
+    return f"{killed} of {BLOWS * len(NAMES)}"
+
+
+def hang(supervisord: int) -> str:
+    """SIGSTOP to one instance, and SIGCONT after HANG_S if it still lives."""
+    victim = instance(supervisord, NAMES[0])
+    assert victim, "there is no instance to stop"
+    proc.send(victim, signal.SIGSTOP)
+    wait_until("a stopped instance", lambda: proc.stopped(victim), every_s=0.002)
+    clock.pause(HANG_S)
+    return "continued" if proc.send(victim, signal.SIGCONT) else "killed meanwhile"
+
+
+SCENARIOS = {
+    "kill-storm": Scenario(
+        f"one of four instances SIGKILLed every {STORM_EVERY_S:g} s, for {STORM_S:g} s",
+        STORM_S,
+        kill_storm,
+    ),
+    "all-down": Scenario(
+        f"all four SIGKILLed at once, {BLOWS} times, {BLOWS_EVERY_S:g} s apart",
+        BLOWS * BLOWS_EVERY_S,
+        all_down,
+    ),
+    "hang": Scenario(f"one of four SIGSTOPped for {HANG_S:g} s", HANG_S, hang),
+}
+
+
+def _kill(supervisord: int, name: str) -> bool:
+    """Whether there was an instance of that name to kill."""
+    victim = instance(supervisord, name)
+    return bool(victim and proc.send(victim, signal.SIGKILL))
+
+
+def _every(seconds: float, times: int) -> Iterator[int]:
+    """0, 1, ... `times` - 1, so far apart, however long the work between takes."""
+    began = clock.now()
+    for number in range(times):
+        clock.pause(max(0.0, began + number * seconds - clock.now()))
+        yield number
+
+
+class SetUp(NamedTuple):
+    """The subject of a row: bulkhead, or a peer and the `startsecs` of its plain supervisord."""
 
     peer: proxies.Peer | None = None
     startsecs: int = 1
 
     @property
     def name(self) -> str:
-        """Whose row it is."""
+        """The proxy of the row."""
         return self.peer.name if self.peer else "bulkhead"
 
     @property
     def supervisor(self) -> str:
-        """Who brings its instances back."""
+        """The supervisor that restarts its instances."""
         return f"startsecs={self.startsecs}" if self.peer else "its watchdog"
-
-
-@dataclass(frozen=True)
-class Target:
-    """A set-up that serves at `url`; its instances are children of `supervisord`, a pid."""
-
-    url: str
-    supervisord: int
 
 
 def set_ups(scenario: str) -> list[SetUp]:
     """The rows of a scenario. Where nothing dies, startsecs makes no difference."""
-    found = [SetUp()]
+    rows = [SetUp()]
     for peer in proxies.PEERS:
-        found += [SetUp(peer, startsecs) for startsecs in ((1,) if scenario == "hang" else (1, 0))]
-    return found
+        rows += [SetUp(peer, startsecs) for startsecs in ((1,) if scenario == "hang" else (1, 0))]
+    return rows
 
 
 def measure(
-    scenario: Scenario, rounds: int, only: Sequence[str], settings: Sequence[str]
+    name: str, rounds: int, only: Sequence[str], settings: Sequence[str]
 ) -> Iterator[Table]:
     """One scenario with every set-up, or with those that `only` names."""
+    scenario = SCENARIOS[name]
     table = Table(
-        f"{scenario.name}: {scenario.story}; {RATE} requests/s, all of them harmless to repeat",
-        COLUMNS,
+        f"{name}: {scenario.story}; {RATE} requests/s, all of them harmless to repeat", COLUMNS
     )
-    found: dict[SetUp, Figures] = {}
-    for one in set_ups(scenario.name):
-        if only and one.name not in only:
+    by_set_up: dict[SetUp, Figures] = {}
+    for set_up in set_ups(name):
+        if only and set_up.name not in only:
             continue
-        print(f"  {scenario.name}: {one.name}, {one.supervisor}", flush=True)
-        rows, spans, met = [], [], []
-        for _ in range(rounds):
-            sent, span, kills = _round(one, scenario, settings)
-            rows += sent
-            spans.append(span)
-            met.append(kills)
-        found[one] = figures(rows, spans)
-        table.rows.append(_cells(one, found[one], met))
-        table.details.append({"set-up": one.name, "by": one.supervisor, **asdict(found[one])})
-    table.notes += [NOTE, *comparison(found)]
+        print(f"  {name}: {set_up.name}, {set_up.supervisor}", flush=True)
+        done = [_round(set_up, scenario, settings) for _ in range(rounds)]
+        sent, spans, met = zip(*done, strict=True)
+        found = by_set_up[set_up] = figures(chain.from_iterable(sent), spans)
+        table.rows.append(_cells(set_up, found, met))
+        details = {"set-up": set_up.name, "by": set_up.supervisor}
+        table.details.append(details | asdict(found))
+    table.notes += [NOTE, *comparison(by_set_up)]
     yield table
 
 
-def comparison(found: dict[SetUp, Figures]) -> list[str]:
+def comparison(by_set_up: dict[SetUp, Figures]) -> list[str]:
     """Where bulkhead is ahead of a peer, in a sentence for each peer; and where it is not."""
-    ours = next((figures for one, figures in found.items() if not one.peer), None)
+    ours = by_set_up.get(SetUp())
     if ours is None:
         return []
     said = []
-    for one, theirs in found.items():
-        if one.peer:
+    for set_up, theirs in by_set_up.items():
+        if set_up.peer:
             failures = _standing(ours.failed, theirs.failed)
             worst = _standing(ours.worst_ms, theirs.worst_ms)
             said.append(
-                f"against {one.name} ({one.supervisor}): {failures} in failures "
+                f"against {set_up.name} ({set_up.supervisor}): {failures} in failures "
                 f"({ours.failed:,} to {theirs.failed:,}), {worst} in worst latency "
                 f"({shown(ours.worst_ms)} to {shown(theirs.worst_ms)} ms{_of_those(theirs)})"
             )
@@ -112,7 +170,7 @@ def comparison(found: dict[SetUp, Figures]) -> list[str]:
 
 
 def _of_those(theirs: Figures) -> str:
-    """What a worst latency leaves out: who answers few may answer them soon."""
+    """What a worst latency leaves out: a proxy that answers few may answer them soon."""
     if not theirs.failed:
         return ""
     return f", of the {100 * (1 - theirs.failed / theirs.sent):.1f} % that it answered well"
@@ -124,49 +182,44 @@ def _standing(ours: float | None, theirs: float | None) -> str:
     return "ahead" if theirs is None or (ours is not None and ours < theirs) else "BEHIND"
 
 
-def _cells(one: SetUp, figures: Figures, met: Sequence[str]) -> list[str | int | float | None]:
-    kinds = ", ".join(f"{kind} {count:,}" for kind, count in figures.kinds.items())
-    times = (figures.p50_ms, figures.p99_ms, figures.p999_ms, figures.worst_ms)
-    share = 100 * figures.failed / max(figures.sent, 1)
+def _cells(set_up: SetUp, found: Figures, met: Sequence[str]) -> list[Cell]:
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in found.kinds.items())
+    share = 100 * found.failed / max(found.sent, 1)
     return [
-        *(one.name, one.supervisor, figures.sent, figures.failed, share, *times, figures.rate),
+        *(set_up.name, set_up.supervisor, found.sent, found.failed, share),
+        *(found.p50_ms, found.p99_ms, found.p999_ms, found.worst_ms, found.rate),
         *(", ".join(dict.fromkeys(met)), kinds or "-"),
     ]
 
 
 def _round(
-    one: SetUp, scenario: Scenario, settings: Sequence[str]
+    set_up: SetUp, scenario: Scenario, settings: Sequence[str]
 ) -> tuple[list[ClientRow], tuple[float, float], str]:
     """The rows of one load, the span of its faults with TAIL_S, and what the faults met."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o711)  # a stock nginx's workers are not root
-        seconds = LEAD_S + scenario.seconds + TAIL_S + 0.5
-        rows = folder / "client.jsonl"
-        with (
-            _running(one, folder, settings) as target,
-            open_loop(target.url, rows, seconds) as load,
-        ):
-            load.wait_until_under_way()
-            clock.pause(LEAD_S)
-            began = clock.now()
-            met = scenario.inflict(target.supervisord)
-            ended = clock.now() + TAIL_S
-            return load.finish(), (began, ended), met
+    seconds = LEAD_S + scenario.seconds + TAIL_S + 0.5
+    with (
+        temporary_folder() as folder,
+        _running(set_up, folder, settings) as (url, supervisord),
+        open_loop(url, folder / "load", seconds) as finish,
+    ):
+        clock.pause(LEAD_S)
+        began = clock.now()
+        met = scenario.inflict(supervisord)
+        ended = clock.now() + TAIL_S
+        return finish(), (began, ended), met
 
 
 @contextmanager
-def _running(one: SetUp, folder: Path, settings: Sequence[str]) -> Iterator[Target]:
-    """The set-up, ready to serve."""
-    if one.peer is None:
+def _running(set_up: SetUp, folder: Path, settings: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """The set-up, ready to serve: its URL, and the pid of the instances' supervisord."""
+    if set_up.peer is None:
         with running_stack(folder / "home", settings) as stack:
-            pid = int((stack.home.run / "supervisord.pid").read_text())
-            yield Target(stack.url, pid)
+            yield stack.url, stack.supervisord
         return
-    with free_block() as ports:
-        instances = ports[1 : 1 + len(NAMES)]
+    with free_ports() as (port, *more):
+        instances = more[: len(NAMES)]
         with (
-            proxies.supervised(folder / "instances", instances, one.startsecs) as supervisord,
-            proxies.proxy(one.peer, folder / "proxy", ports[0], instances) as running,
+            proxies.supervised(folder / "instances", instances, set_up.startsecs) as supervisord,
+            proxies.proxy(set_up.peer, folder / "proxy", port, instances),
         ):
-            yield Target(running.url, supervisord.pid)
+            yield f"http://127.0.0.1:{port}", supervisord.pid

@@ -1,20 +1,20 @@
-"""An instance that costs next to nothing: nginx says 200, so that a proxy in front is what counts.
+"""An instance that costs next to nothing: nginx says 200, so only its client is measured.
 
 `python -m bench.fast` takes the same environment as a service. nginx answers in the name of this
-process, which itself only says that it is ready (sd_notify(3)), as any instance does.
+process, which itself only says that it is ready (sd_notify(3)), as any instance does. PATH has to
+lead to nginx.
 """
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from types import FrameType
 
-from services.identity import current
+from services.common.identity import current
+from services.common.notify import Notifier
 
 EVERY_S = 0.1
 CONF = """\
@@ -25,50 +25,37 @@ http {{
     access_log off; keepalive_requests 1000000000; keepalive_timeout 75s;
     client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
     uwsgi_temp_path {folder}; scgi_temp_path {folder};
+    add_header X-Request-ID $http_x_request_id;
     add_header X-Instance {instance}; add_header X-Boot {boot};
-    server {{ listen {address}; location / {{ return 200 "ok"; }} }}
+    server {{ listen {address}; location / {{ return 200 "<html></html>"; }} }}
 }}
 """
 
 
 def main() -> int:
     """Serve until SIGTERM; 1 when nginx ends by itself."""
-    signal.signal(signal.SIGTERM, _leave)
-    who = current()
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
+    identity = current()
+    notifier = Notifier.from_environment()
     with tempfile.TemporaryDirectory() as name:
         conf = Path(name) / "nginx.conf"
         address = os.environ["BULKHEAD_ADDRESS"]
-        text = CONF.format(folder=name, address=address, instance=who.instance, boot=who.boot)
+        text = CONF.format(
+            folder=name, address=address, instance=identity.instance, boot=identity.boot
+        )
         conf.write_text(text)
         # It must not outlive this process, however that ends.
         end_with_it = ("setpriv", "--pdeathsig", "KILL")
         command = [*end_with_it, "nginx", "-p", name, "-e", "stderr", "-c", str(conf)]
-        path = f"{os.environ.get('PATH', '')}:/usr/sbin"  # Debian keeps nginx where no user looks
-        with subprocess.Popen(command, env=os.environ | {"PATH": path}) as nginx:
+        with subprocess.Popen(command) as nginx:
             try:
+                notifier.ready(lambda _delay_s, _call: None)  # the loop below is its timer
                 while nginx.poll() is None:
-                    _say_ready()
+                    notifier.heartbeat()
                     time.sleep(EVERY_S)
                 return 1
             finally:
                 nginx.kill()
-
-
-def _leave(_number: int, _frame: FrameType | None) -> None:
-    sys.exit(0)
-
-
-def _say_ready() -> None:
-    """One beat; nobody has to be there to hear it."""
-    path = os.environ.get("NOTIFY_SOCKET")
-    if not path:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-        sender.setblocking(False)
-        try:
-            sender.sendto(b"READY=1\nWATCHDOG=1", path)
-        except OSError:
-            return
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Client rows to figures: what the users of a stack got. Pure.
+"""Client rows to figures, and figures to tables: printed as text, kept as JSON.
 
 A request that was not answered well counts as one whose answer never came: so a proxy does not look
 quick because it is quick to give up. `None` as a time means never.
@@ -7,9 +7,12 @@ quick because it is quick to give up. `None` as a time means never.
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bulkhead.records import ClientRow
+from bulkhead.report import columns
+
+Cell = str | int | float | None
 
 
 @dataclass(frozen=True)
@@ -34,27 +37,27 @@ class Figures:
 
 
 def figures(rows: Iterable[ClientRow], spans: Sequence[tuple[float, float]]) -> Figures:
-    """What became of the requests planned in any of `spans`, each begin (included) and end."""
-    chosen = [row for row in rows if any(begin <= row.planned < end for begin, end in spans)]
-    times, kinds = [], Counter[str]()
+    """The figures of the requests planned in any of `spans`, each start (included) and end."""
+    chosen = [row for row in rows if any(start <= row.planned < end for start, end in spans)]
+    times_ms, kinds = [], Counter[str]()
     for row in chosen:
         if failure := _failure(row):
             kinds[failure] += 1
-            times.append(math.inf)
+            times_ms.append(math.inf)
         else:
-            times.append(row.done - row.planned)
-    times.sort()
+            times_ms.append(1000 * (row.done - row.planned))
+    times_ms.sort()
     good = len(chosen) - kinds.total()
     late = sorted(row.sent - row.planned for row in chosen if row.sent)
     return Figures(
         sent=len(chosen),
         failed=kinds.total(),
         kinds=dict(kinds.most_common()),
-        p50_ms=_ms(quantile(times, 0.5)),
-        p99_ms=_ms(quantile(times, 0.99)),
-        p999_ms=_ms(quantile(times, 0.999)),
-        worst_ms=_ms(times[good - 1]) if good else None,
-        rate=good / sum(end - begin for begin, end in spans),
+        p50_ms=finite(quantile(times_ms, 0.5)),
+        p99_ms=finite(quantile(times_ms, 0.99)),
+        p999_ms=finite(quantile(times_ms, 0.999)),
+        worst_ms=times_ms[good - 1] if good else None,
+        rate=good / sum(end - start for start, end in spans),
         late_ms=1000 * quantile(late, 0.99),
     )
 
@@ -75,5 +78,46 @@ def _failure(row: ClientRow) -> str:
     return ""
 
 
-def _ms(seconds: float) -> float | None:
-    return None if math.isinf(seconds) else 1000 * seconds
+def finite(value: float) -> float | None:
+    """None is never."""
+    return None if math.isinf(value) else value
+
+
+@dataclass
+class Table:
+    """Rows of cells under columns; `notes` are whole sentences, `details` what JSON alone keeps."""
+
+    title: str
+    columns: Sequence[str]
+    rows: list[Sequence[Cell]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    details: list[object] = field(default_factory=list)
+
+    def text(self) -> str:
+        """The table for a terminal: words to the left of a column, numbers to the right."""
+        words = {
+            number
+            for number, column in enumerate(zip(*self.rows, strict=True))
+            if any(isinstance(cell, str) and cell != "-" for cell in column)
+        }
+        lines = columns.table([self.columns, *(list(map(shown, row)) for row in self.rows)], words)
+        return "\n".join([self.title, *(f"  {line}" for line in lines), *self.notes, ""])
+
+    def markdown(self) -> str:
+        """The table for a page of the documentation, to be pasted as it is."""
+        rows = [self.columns, ["---"] * len(self.columns), *(map(shown, row) for row in self.rows)]
+        lines = [f"| {' | '.join(row)} |" for row in rows]
+        return "\n".join([f"**{self.title}**", "", *lines, "", *self.notes, ""])
+
+
+def shown(cell: Cell) -> str:
+    """A cell as a reader wants it: three digits that matter, and no more."""
+    if cell is None:
+        return "never"
+    if isinstance(cell, int):
+        return f"{cell:,}"
+    if isinstance(cell, float):
+        if abs(cell) >= 100:
+            return f"{cell:,.0f}"
+        return f"{cell:.1f}" if abs(cell) >= 10 else f"{cell:.2f}"
+    return cell

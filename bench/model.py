@@ -1,23 +1,28 @@
-"""What a stack of many application hosts would need, reckoned from what a small one spends. Pure.
+"""The needs of a stack of many application hosts, reckoned from those of a small one. Pure.
 
 Everything is a product of a rate and a measured constant (docs/scale.md writes it out), for one
-proxy in front of all hosts and one database behind them: whatever comes out above its capacity is
-to be divided, or done in another way. A `us` is a microsecond of processor time.
+proxy in front of all hosts and one database behind them. A result above its capacity must be
+divided, or done in another way. A `us` is a microsecond of processor time.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple
+
+from bench.figures import Cell, Table, shown
 
 MILLION = 1e6
+DAY_S = 86_400
 # Fixed by the code that is measured, not by the machine.
-TICKS_PER_S = 20  # watch/loop.py, TICK_S: the table's text is made in each
-ANNOUNCED_PER_S = 10  # watch/announcer.py, EVERY_S
-POOL = 5  # services/api/sql_server.py, CONNECTIONS of each process
-# nginx/balancer.conf.j2, lua_shared_dict of 1 MB: 253 pages of 4,096 octets are left for values.
-# The table is one of them; each worker's count of each peer takes one of 128 octets.
-DICT_OCTETS, COUNT_OCTETS = 253 * 4096, 128
-BODY_OCTETS = 1 << 20  # nginx/internal.conf.j2, client_max_body_size of PUT /peers
+TICKS_PER_S = 20  # watchdog/loop.py, TICK_S: the table's text is made in each
+ANNOUNCED_PER_S = 10  # watchdog/hosts.py, EVERY_S
+POOL = 5  # services/api/ledger/server.py, CONNECTIONS of each process
+# nginx/balancer.conf.j2, lua_shared_dict of 1 MB: 253 pages of 4,096 bytes are left for values.
+# The table is one of them; each worker's count of each peer takes one of 128 bytes.
+DICT_BYTES, COUNT_BYTES = 253 * 4096, 128
+BODY_BYTES = 1 << 20  # nginx/internal.conf.j2, client_max_body_size of PUT /peers
 MOST_HOSTS = 1_000_000  # "lasts" looks no further
 
 
@@ -30,8 +35,8 @@ class Constants:
     announcement that it is woken for (`wake_us`, and for each peer that it knows `wake_peer_us`),
     for one more in the same wake-up (`each_us`), for a peer in each tick (`tick_us`), and the cores
     that it uses anyway (`idle_cores`). `take_us`: of an nginx worker, for each peer of a table that
-    is another one. `send_octets`: the longest PUT that one send(2) takes. `peer_octets`: a line of
-    the table. Rows: octets a request on the proxy's host (`proxy_row`) and on the instances'
+    is another one. `send_bytes`: the longest PUT that one send(2) takes. `peer_bytes`: a line of
+    the table. Rows: bytes a request on the proxy's host (`proxy_row`) and on the instances'
     (`service_rows`). `account_us`: a request, in the account.
     """
 
@@ -48,9 +53,9 @@ class Constants:
     tick_us: float
     idle_cores: float
     take_us: float
-    send_octets: float
-    announcement_octets: float
-    peer_octets: float
+    send_bytes: float
+    announcement_bytes: float
+    peer_bytes: float
     proxy_row: float
     service_rows: float
     account_us: float
@@ -70,8 +75,8 @@ class Site:
     host_cores: int = 6
     database_cores: int = 16
     max_connections: int = 200  # hosts/postgresql.py; PostgreSQL's own default is 100
-    disk_octets_s: float = 200e6  # of the proxy's host
-    network_octets_s: float = 125e6  # 1 Gbit/s
+    disk_bytes_s: float = 200e6  # of the proxy's host
+    network_bytes_s: float = 125e6  # 1 Gbit/s
 
     @property
     def peers(self) -> int:
@@ -84,8 +89,7 @@ class Site:
         return self.hosts * self.per_host_s
 
 
-@dataclass(frozen=True)
-class Use:
+class Use(NamedTuple):
     """How much of one thing is used, of how much there is."""
 
     name: str
@@ -98,7 +102,57 @@ class Use:
         return self.used / self.capacity
 
 
-Reckoned = Callable[[Constants, Site], Use]
+# The tables: what 10, 100 and 1,000 hosts need, and what is exhausted first.
+SITES = tuple(map(Site, (10, 100, 1000)))
+HEADS = tuple(f"{site.hosts:,} hosts" for site in SITES)
+
+
+def uses(known: Constants, site: Site) -> list[Use]:
+    """Everything that can be exhausted."""
+    table = site.peers * known.peer_bytes
+    counts = site.peers * COUNT_BYTES * site.proxy_cores if site.proxy_cores > 1 else 0
+    announced = site.hosts * ANNOUNCED_PER_S * known.announcement_bytes
+    request_us = mix(site, known.instance_read_us, known.instance_write_us)
+    transactions_us = commits_s(known, site) * known.database_us
+    return [
+        Use("proxy: cores of nginx", nginx_cores(known, site), site.proxy_cores),
+        # The part of its one thread, when it takes many announcements at a time.
+        Use("proxy: watchdog's thread", watchdog_cores(known, site, known.each_us), 1),
+        # The table must go with one send, and nginx takes no larger body there.
+        Use("proxy: PUT /peers, bytes", table, known.send_bytes),
+        Use("proxy: body of PUT /peers", table, BODY_BYTES),
+        Use("proxy: shared dict, bytes", table + counts, DICT_BYTES),
+        Use("proxy: announcements, bytes/s", announced, site.network_bytes_s),
+        Use("proxy: rows, bytes/s", site.requests_s * known.proxy_row, site.disk_bytes_s),
+        # The same however many hosts there are.
+        Use("a host: cores of instances", site.per_host_s * request_us / MILLION, site.host_cores),
+        Use("database: cores", transactions_us / MILLION, site.database_cores),
+        # Those that all pools together may open.
+        Use("database: connections", float(site.peers * POOL), site.max_connections),
+    ]
+
+
+def figures(known: Constants, site: Site) -> dict[str, float]:
+    """What has no capacity of its own, or none that is known."""
+    woken_us = known.wake_us + known.wake_peer_us * site.peers
+    rows_mb_s = site.requests_s * (known.proxy_row + known.service_rows) / MILLION
+    return {
+        "requests/s": site.requests_s,
+        "instances": site.peers,
+        "the choice of an instance, us a request": pick_us(known, site),
+        "proxies, if only nginx's cores counted": math.ceil(
+            nginx_cores(known, site) / site.proxy_cores
+        ),
+        # Beyond 1 it takes several in a wake-up.
+        "a watchdog woken for each announcement, cores": watchdog_cores(known, site, woken_us),
+        # It serves nobody meanwhile, whenever one instance of all has changed its state.
+        "another table stops each nginx worker for, ms": site.peers * known.take_us / 1000,
+        "database commits/s": commits_s(known, site),
+        "rows on all hosts, MB/s": rows_mb_s,
+        "rows on all hosts, TB a day": rows_mb_s * DAY_S / MILLION,
+        # Beyond 1 it never catches up.
+        "seconds of accounting for each of traffic": site.requests_s * known.account_us / MILLION,
+    }
 
 
 def mix(site: Site, read: float, write: float) -> float:
@@ -111,58 +165,17 @@ def pick_us(known: Constants, site: Site) -> float:
     return known.pick_us * site.peers
 
 
-def proxy(known: Constants, site: Site) -> Use:
+def nginx_cores(known: Constants, site: Site) -> float:
     """Cores that nginx needs."""
     each = mix(site, known.nginx_read_us, known.nginx_write_us) + pick_us(known, site)
-    return Use("proxy: cores of nginx", site.requests_s * each / MILLION, site.proxy_cores)
+    return site.requests_s * each / MILLION
 
 
-def watchdog(known: Constants, site: Site) -> Use:
-    """The part of its one thread that it needs when it takes many announcements at a time."""
-    heard = site.hosts * ANNOUNCED_PER_S * known.each_us
+def watchdog_cores(known: Constants, site: Site, announcement_us: float) -> float:
+    """Cores that a proxy's watchdog needs, when each announcement costs it so much."""
+    heard = site.hosts * ANNOUNCED_PER_S * announcement_us
     ticks = TICKS_PER_S * site.peers * known.tick_us
-    return Use("proxy: watchdog's thread", known.idle_cores + (heard + ticks) / MILLION, 1)
-
-
-def watchdog_eager(known: Constants, site: Site) -> float:
-    """Cores that it would use if it were woken for each announcement; beyond 1 it takes several."""
-    each = known.wake_us + known.wake_peer_us * site.peers
-    ticks = TICKS_PER_S * site.peers * known.tick_us
-    return known.idle_cores + (site.hosts * ANNOUNCED_PER_S * each + ticks) / MILLION
-
-
-def table_send(known: Constants, site: Site) -> Use:
-    """Octets of PUT /peers, which must go with one send."""
-    return Use("proxy: PUT /peers, octets", site.peers * known.peer_octets, known.send_octets)
-
-
-def table_body(known: Constants, site: Site) -> Use:
-    """The same against the largest body that nginx takes there."""
-    return Use("proxy: body of PUT /peers", site.peers * known.peer_octets, BODY_OCTETS)
-
-
-def shared_dict(known: Constants, site: Site) -> Use:
-    """Octets in nginx's shared dictionary: the table, and a count a worker of each peer."""
-    counts = COUNT_OCTETS * site.proxy_cores if site.proxy_cores > 1 else 0
-    used = site.peers * (known.peer_octets + counts)
-    return Use("proxy: shared dict, octets", used, DICT_OCTETS)
-
-
-def announcements(known: Constants, site: Site) -> Use:
-    """Octets per second that reach each proxy."""
-    used = site.hosts * ANNOUNCED_PER_S * known.announcement_octets
-    return Use("proxy: announcements, octets/s", used, site.network_octets_s)
-
-
-def proxy_rows(known: Constants, site: Site) -> Use:
-    """Octets per second of rows on the proxy's disk."""
-    return Use("proxy: rows, octets/s", site.requests_s * known.proxy_row, site.disk_octets_s)
-
-
-def application(known: Constants, site: Site) -> Use:
-    """Cores of one application host that its instances need; the same however many hosts."""
-    each = mix(site, known.instance_read_us, known.instance_write_us)
-    return Use("a host: cores of instances", site.per_host_s * each / MILLION, site.host_cores)
+    return known.idle_cores + (heard + ticks) / MILLION
 
 
 def commits_s(known: Constants, site: Site) -> float:
@@ -170,64 +183,53 @@ def commits_s(known: Constants, site: Site) -> float:
     return site.requests_s * site.writes * known.commits
 
 
-def database(known: Constants, site: Site) -> Use:
-    """Cores that its transactions need."""
-    used = commits_s(known, site) * known.database_us / MILLION
-    return Use("database: cores", used, site.database_cores)
-
-
-def connections(_known: Constants, site: Site) -> Use:
-    """Connections that all pools together may open."""
-    return Use("database: connections", float(site.peers * POOL), site.max_connections)
-
-
-RECKONED: Sequence[Reckoned] = (
-    proxy,
-    watchdog,
-    table_send,
-    table_body,
-    shared_dict,
-    announcements,
-    proxy_rows,
-    application,
-    database,
-    connections,
-)
-
-
-def uses(known: Constants, site: Site) -> list[Use]:
-    """Everything that can be exhausted, what is nearest to it (or furthest beyond) first."""
-    found = [one(known, site) for one in RECKONED]
-    return sorted(found, key=lambda use: use.share, reverse=True)
-
-
-def proxies(known: Constants, site: Site) -> int:
-    """How many proxies so many requests need, if nothing but nginx's cores counted."""
-    return math.ceil(proxy(known, site).share)
-
-
-def lasts(known: Constants, site: Site, reckoned: Reckoned) -> int:
-    """The most hosts with which this is not exhausted, others being as in `site`; at most
-    MOST_HOSTS, which stands for "for ever".
+def lasts(known: Constants, site: Site, number: int) -> int:
+    """The most hosts with which resource `number` of `uses` is not exhausted, others being as in
+    `site`; at most MOST_HOSTS, which stands for "for ever".
     """
-    low, high = 0, MOST_HOSTS + 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        enough = reckoned(known, replace(site, hosts=middle)).share <= 1
-        low, high = (middle, high) if enough else (low, middle)
-    return low
+
+    def exhausted(hosts: int) -> bool:
+        return uses(known, replace(site, hosts=hosts))[number].share > 1
+
+    return bisect_left(range(1, MOST_HOSTS + 1), True, key=exhausted)
 
 
-def take_ms(known: Constants, site: Site) -> float:
-    """How long each nginx worker serves nobody when one instance of all changes its state."""
-    return site.peers * known.take_us / 1000
+def tables(known: Constants) -> list[Table]:
+    """The constants, the resources that can be exhausted, and all other figures."""
+    constants: list[Sequence[Cell]] = [
+        [name, _exact(value)] for name, value in asdict(known).items()
+    ]
+    found = [figures(known, site) for site in SITES]
+    means: list[Sequence[Cell]] = [[name, *(each[name] for each in found)] for name in found[0]]
+    return [
+        Table("the model's constants", ("constant", "value"), constants),
+        exhaustible(known),
+        Table("what else it means", ("what", *HEADS), means),
+    ]
 
 
-def rows_octets_s(known: Constants, site: Site) -> float:
-    """Octets of rows per second on all hosts together."""
-    return site.requests_s * (known.proxy_row + known.service_rows)
+def _exact(value: float) -> str:
+    """Three digits that matter, also of a small value: it is multiplied by a large one."""
+    return f"{value:.3g}" if value < 1 else shown(float(value))
 
 
-def account_s(known: Constants, site: Site) -> float:
-    """Seconds of accounting for each second of traffic; beyond 1 it never catches up."""
-    return site.requests_s * known.account_us / MILLION
+def exhaustible(known: Constants) -> Table:
+    """Each thing at each size, with its share, and the most hosts that it is enough for."""
+    columns = ("what", "there is", *HEADS, "lasts for hosts")
+    table = Table("what can be exhausted, and its share", columns)
+    for number, used in enumerate(zip(*(uses(known, site) for site in SITES), strict=True)):
+        shares = [f"{shown(use.used)} ({100 * use.share:,.0f} %)" for use in used]
+        last = lasts(known, SITES[0], number)
+        most = "any" if last == MOST_HOSTS else f"{last:,}"
+        table.rows.append([used[0].name, shown(used[0].capacity), *shares, most])
+    table.notes += [verdict(known, site) for site in SITES]
+    return table
+
+
+def verdict(known: Constants, site: Site) -> str:
+    """In words: everything that is exhausted, worst first, and the nearest to it."""
+    ordered = sorted(uses(known, site), key=lambda use: use.share, reverse=True)
+    beyond = [f"{use.name} ({use.share:,.1f} times)" for use in ordered if use.share > 1]
+    within = [f"{use.name} ({100 * use.share:,.0f} %)" for use in ordered if use.share <= 1]
+    said = f"{site.hosts:,} hosts: exhausted: {', '.join(beyond) or 'nothing'}"
+    return "; next: ".join([said, *within[:1]])

@@ -5,27 +5,30 @@ kept by a plain supervisord, or by nobody where none of them dies.
 """
 
 import os
+import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from http.client import HTTPConnection
 from pathlib import Path
+from typing import NamedTuple
 
-from bench.processes import Program, started
-from bulkhead.control.process import Process
-from bulkhead.render.templates import environment
-from tests.support.http import request
-from tests.support.waiting import wait_until
+from bench.usage import started
+from bulkhead import proc
+from bulkhead.http_probe import ask
+from bulkhead.render.files import environment
+from bulkhead.supervise.status import tail
+from bulkhead.testing import ROOT, wait_until
 
 TEMPLATES = Path(__file__).with_name("peers")
-CHECKOUT = Path(__file__).parents[1]
 WORKERS = 2  # processes or threads, as many as the bulkhead stack's nginx has
 READY_S = 30
 TORNADO = "services.api"
+WHOAMI = "/api/v1/whoami"
 
 
-@dataclass(frozen=True)
-class Peer:
+class Peer(NamedTuple):
     """One proxy: the template of its configuration, and how it is run with the rendered file."""
 
     name: str
@@ -33,100 +36,76 @@ class Peer:
     command: Callable[[Path], list[str | Path]]
 
 
-STOCK = Peer(
-    "stock nginx",
-    "nginx-stock.conf.j2",
-    lambda file: ["nginx", "-p", file.parent, "-e", file.parent / "error.log", "-c", file],
+PEERS = (
+    Peer(
+        "stock nginx",
+        "nginx-stock.conf.j2",
+        lambda file: ["nginx", "-p", file.parent, "-e", file.parent / "error.log", "-c", file],
+    ),
+    Peer("HAProxy", "haproxy.cfg.j2", lambda file: ["haproxy", "-db", "-f", file]),
+    Peer(
+        "Caddy",
+        "Caddyfile.j2",
+        lambda file: ["caddy", "run", "--adapter", "caddyfile", "--config", file],
+    ),
 )
-HAPROXY = Peer("HAProxy", "haproxy.cfg.j2", lambda file: ["haproxy", "-db", "-f", file])
-CADDY = Peer(
-    "Caddy",
-    "Caddyfile.j2",
-    lambda file: ["caddy", "run", "--adapter", "caddyfile", "--config", file],
-)
-PEERS = (STOCK, HAPROXY, CADDY)
 
 
-@dataclass(frozen=True)
-class Running:
-    """A proxy that serves at `url`."""
-
-    url: str
-    process: Process
-
-
-@contextmanager
-def proxy(peer: Peer, folder: Path, port: int, instances: Sequence[int]) -> Iterator[Running]:
+def proxy(
+    peer: Peer, folder: Path, port: int, instances: Sequence[int]
+) -> AbstractContextManager[subprocess.Popen[bytes]]:
     """Run `peer` at `port` in front of `instances`, which are ports on loopback."""
-    folder.mkdir()
-    folder.chmod(0o711)  # nginx's workers are not root, and pass through here
-    file = folder / peer.template.removesuffix(".j2")
-    file.write_text(
-        _render(
-            peer.template,
-            folder=folder,
-            port=port,
-            workers=WORKERS,
-            addresses=_addresses(instances),
-        )
-    )
+    file = _render(peer.template, folder, instances, port=port, workers=WORKERS)
     # Caddy is a Go program: GOMAXPROCS is its number of workers. It keeps what it likes in HOME.
-    variables = {"HOME": str(folder), "GOMAXPROCS": str(WORKERS), "PATH": _path()}
-    url = f"http://127.0.0.1:{port}"
-    with started(peer.command(file), folder / "output.log", variables) as program:
-        _wait_for_answer(program, url)
-        yield Running(url, program.process)
+    variables = {"HOME": str(folder), "GOMAXPROCS": str(WORKERS), "PATH": os.environ["PATH"]}
+    return _serving(peer.command(file), folder, [port], variables)
 
 
-@contextmanager
 def supervised(
     folder: Path, instances: Sequence[int], startsecs: int, module: str = TORNADO
-) -> Iterator[Process]:
-    """A supervisord with the API instances `instances`, all of them ready; its process."""
-    folder.mkdir()
-    file = folder / "supervisord.conf"
-    file.write_text(
-        _render(
-            "supervisord.conf.j2",
-            folder=folder,
-            checkout=CHECKOUT,
-            python=sys.executable,
-            root=os.geteuid() == 0,
-            addresses=_addresses(instances),
-            startsecs=startsecs,
-            module=module,
-        )
+) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    """A supervisord with the API instances `instances`, all of them ready."""
+    file = _render(
+        "supervisord.conf.j2",
+        folder,
+        instances,
+        checkout=ROOT,
+        python=sys.executable,
+        root=os.geteuid() == 0,
+        startsecs=startsecs,
+        module=module,
     )
     supervisord = Path(sys.executable).with_name("supervisord")
-    with started([supervisord, "-n", "-c", file], folder / "output.log") as program:
-        for port in instances:
-            _wait_for_answer(program, f"http://127.0.0.1:{port}")
-        yield program.process
+    return _serving([supervisord, "-n", "-c", file], folder, instances)
 
 
-def _wait_for_answer(program: Program, url: str) -> None:
-    def answered() -> bool:
-        program.require()
-        return answers(url)
-
-    wait_until(f"an answer of {url}", answered, READY_S)
-
-
-def answers(url: str) -> bool:
-    """Whether the API answers there."""
-    try:
-        return request(url, "GET", "/api/v1/whoami", timeout_s=2).status == 200
-    except OSError:
-        return False
+def _render(template: str, folder: Path, ports: Sequence[int], **values: object) -> Path:
+    """Make `folder`, and in it the file of a template about the instances at `ports`."""
+    folder.mkdir()
+    folder.chmod(0o711)  # nginx's workers are not root, and pass through here
+    file = folder / template.removesuffix(".j2")
+    addresses = [f"127.0.0.1:{port}" for port in ports]
+    text = environment(TEMPLATES).get_template(template)
+    file.write_text(text.render(folder=folder, addresses=addresses, **values))
+    return file
 
 
-def _addresses(ports: Sequence[int]) -> list[str]:
-    return [f"127.0.0.1:{port}" for port in ports]
+@contextmanager
+def _serving(
+    command: Sequence[str | Path],
+    folder: Path,
+    ports: Sequence[int],
+    variables: Mapping[str, str] | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program until the API answers at all of its ports."""
+    log = folder / "output.log"
+    with started(command, log, variables) as child:
 
+        def answers(port: int) -> bool:
+            if not proc.find(child.pid):
+                raise RuntimeError("\n".join([f"{command[0]} has ended:", *tail(log)]))
+            return ask(HTTPConnection("127.0.0.1", port, timeout=2), WHOAMI).status == 200
 
-def _path() -> str:
-    return f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-def _render(template: str, **values: object) -> str:
-    return environment(TEMPLATES).get_template(template).render(values)
+        for port in ports:
+            wait_until(f"an answer of {port}", partial(answers, port), READY_S)
+        yield child

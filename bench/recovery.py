@@ -1,35 +1,31 @@
 """Kill to serving: how long an instance is away, against a bare boot of the very same program.
 
-Watched from outside by connecting: whoever asks supervisord something makes it quicker. Each round
-kills a Tornado instance, a gunicorn master and a gunicorn worker in two whole stacks: one as it is,
-and one with `stack.watch=false`, where supervisord is by itself. Between these, the same command in
-the same environment is started by hand at another port.
+Watched from outside by connecting. Each round kills one of each in two whole stacks, one of them
+without a watchdog, and starts the command of an instance by hand. How to read it: docs/bench.md.
 """
 
-import os
 import random
 import signal
-import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections import defaultdict
+from collections.abc import Iterator, Sequence, Set
+from http.client import HTTPConnection
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
-from bench import probe, programs
-from bench.ports import free_block
-from bench.probe import Return
-from bench.processes import instance, kill, started, tree
-from bench.tables import Table
-from bulkhead import clock
-from bulkhead.control import process
-from tests.support.stack import Stack, running_stack
-from tests.support.waiting import wait_until
+import psutil
+
+from bench.figures import Table
+from bench.usage import instance, kill, started, temporary_folder, tree
+from bulkhead import clock, http_probe, proc
+from bulkhead.proc import Process
+from bulkhead.testing import Stack, free_ports, running_stack, wait_until
 
 ROUNDS = 9
 INSTANCES = 4
 # Four instances take turns, so each has lived for longer than any `startsecs` when it is killed.
 ROUND_S, SETTLE_S = 3.2, 11.0
-BULKHEAD, PLAIN, BARE = "bulkhead", "supervisord alone", "bare boot"
+BULKHEAD, PLAIN, BARE = "bulkhead", "supervisord and plugin", "bare boot"
 VICTIMS = ("Tornado instance", "gunicorn master", "gunicorn worker")
 # Without the watchdog nginx has to pick instances by itself.
 ALONE = ("stack.watch=false", "proxy.balancer=nginx")
@@ -40,90 +36,148 @@ COLUMNS = (
 )
 NOTE = f"a {VICTIMS[2]} is compared with the bare boot of a whole instance: it has none of its own"
 
-Found = dict[tuple[str, str], list[Return]]
+# Watching one address from outside.
+EVERY_S = 0.001
+BUSY_EVERY_S = 0.005  # while somebody answers: to ask more often would slow down the boot
+ANSWER_S = 1.0
+LONGEST_S = 60.0
+
+
+class Return(NamedTuple):
+    """Seconds since `began` until a connect succeeded, until anybody answered 200, until a process
+    that is none of the old ones did; and the longest time without an answer on the way there.
+    """
+
+    accepts_s: float
+    answers_s: float
+    anew_s: float
+    silence_s: float
+
+
+def watch(address: str, began: float, old: Set[int]) -> Return:
+    """Connect to `address` again and again until a process answers whose pid is not in `old`.
+
+    Raises:
+        RuntimeError: none did within LONGEST_S.
+    """
+    accepts = answers = last = silence = 0.0
+    while clock.now() - began < LONGEST_S:
+        connection = HTTPConnection(address, timeout=ANSWER_S)
+        try:
+            connection.connect()
+        except OSError:  # nobody listens: on loopback the kernel says so at once
+            clock.pause(EVERY_S)
+            continue
+        accepts = accepts or clock.now() - began
+        answer = http_probe.ask(connection, "/healthz")
+        if answer.status == 200 and answer.pid:
+            after = clock.now() - began
+            answers = answers or after
+            silence, last = max(silence, after - last), after
+            if answer.pid not in old:
+                return Return(accepts, answers, after, silence)
+        clock.pause(BUSY_EVERY_S)
+    raise RuntimeError(f"{address} was not back within {LONGEST_S:g} s")
+
+
+class Command(NamedTuple):
+    """One program: its words, its environment and its folder."""
+
+    words: list[str]
+    environment: dict[str, str]
+    folder: Path
+
+
+def bare(process: Process) -> Command:
+    """The application of a process by itself: started as it was, but heard by nobody."""
+    seen = psutil.Process(process.pid)
+    environment = seen.environ()
+    if "NOTIFY_SOCKET" in environment:  # it still speaks, to nobody
+        environment["NOTIFY_SOCKET"] += ".nobody"
+    return Command(seen.cmdline(), environment, Path(seen.cwd()))
+
+
+# By what was killed, and what brought it back.
+Found = defaultdict[tuple[str, str], list[Return]]
 
 
 def measure(rounds: int, settings: Sequence[str]) -> Iterator[Table]:
     """The table, of at least ROUNDS rounds."""
     rounds = max(ROUNDS, rounds)
     every = [f"services.{name}.instances={INSTANCES}" for name in ("api", "web")]
-    with tempfile.TemporaryDirectory() as name, free_block() as spare:
-        folder = Path(name)
-        with (
-            running_stack(folder / "ours", [*every, *settings]) as ours,
-            running_stack(folder / "plain", [*every, *settings, *ALONE]) as plain,
-        ):
-            clock.pause(SETTLE_S)
-            found: Found = {}
-            began = clock.now()
-            for number in range(rounds):
-                one_round(found, number, {BULKHEAD: ours, PLAIN: plain}, spare, folder)
-                # Not in step with supervisord's loop, which turns once a second.
-                jitter = random.Random(number).random()
-                clock.pause(max(0.0, began + (number + 1) * ROUND_S - clock.now()) + jitter)
-    yield table(found, rounds)
+    with (
+        temporary_folder() as folder,
+        free_ports() as spare,
+        running_stack(folder / "ours", [*every, *settings]) as ours,
+        running_stack(folder / "plain", [*every, *settings, *ALONE]) as plain,
+    ):
+        clock.pause(SETTLE_S)
+        # Before the first kill: what comes back may inherit sockets, and so be started otherwise.
+        names = zip(VICTIMS, ("api-1", "web-1"), strict=False)
+        commands = {kind: bare(leader(ours, name)) for kind, name in names}
+        samples: Found = defaultdict(list)
+        began = clock.now()
+        for number in range(rounds):
+            one_round(samples, number, {BULKHEAD: ours, PLAIN: plain})
+            for at, (kind, command) in enumerate(commands.items(), len(commands) * number):
+                boot = booted(command, f"127.0.0.1:{spare[at]}", folder / "bare.log")
+                samples[kind, BARE].append(boot)
+            # Not in step with anything that happens once a second.
+            jitter = random.Random(number).random()
+            clock.pause(max(0.0, began + (number + 1) * ROUND_S - clock.now()) + jitter)
+    yield table(samples, rounds)
 
 
-def one_round(
-    found: Found, number: int, stacks: dict[str, Stack], spare: Sequence[int], folder: Path
-) -> None:
-    """Every kill once, and both bare boots."""
+def one_round(samples: Found, number: int, stacks: dict[str, Stack]) -> None:
+    """Every kill once in each stack."""
     turn, other = number % INSTANCES + 1, (number + 2) % INSTANCES + 1
     for name, stack in stacks.items():
         kills = zip(VICTIMS, (f"api-{turn}", f"web-{turn}", f"web-{other}"), strict=True)
-        for what, victim in kills:
-            back = killed(stack, victim, worker=what == VICTIMS[2])
-            found.setdefault((what, name), []).append(back)
-    conf = programs.commands(stacks[BULKHEAD].home.supervisord_conf)
-    for what, victim in zip(VICTIMS, (f"api-{turn}", f"web-{turn}"), strict=False):
-        port = spare[number * len(VICTIMS) + VICTIMS.index(what)]
-        command = conf[victim].bare(f"127.0.0.1:{port}")
-        found.setdefault((what, BARE), []).append(booted(command, folder / "bare.log"))
+        for kind, victim in kills:
+            back = killed(stack, victim, worker=kind == VICTIMS[2])
+            samples[kind, name].append(back)
+
+
+def leader(stack: Stack, name: str) -> Process:
+    """The process that leads an instance, as soon as there is one."""
+    return wait_until(f"instance {name}", lambda: instance(stack.supervisord, name))
 
 
 def killed(stack: Stack, name: str, worker: bool) -> Return:
     """Kill an instance, or one of its workers, and see it come back."""
-    supervisord = int((stack.home.run / "supervisord.pid").read_text())
-    leader = wait_until(f"instance {name}", lambda: instance(supervisord, name))
-    victim, address = leader, process.variable(leader, "BULKHEAD_ADDRESS")
+    victim = led = leader(stack, name)
+    address = proc.variable(led, "BULKHEAD_ADDRESS")
     if worker:
-        victim = wait_until(f"a worker of {name}", lambda: process.children(leader.pid))[0]
-    old = {f"{one.pid}.{one.start_ticks}" for one in tree(leader)}
-    return probe.watch(address, kill(victim), old)
+        victim = wait_until(f"a worker of {name}", lambda: proc.children(led.pid))[0]
+    old = {member.pid for member in tree(led.pid)}
+    return watch(address, kill(victim), old)
 
 
-def booted(command: programs.Command, log: Path) -> Return:
-    """Start a program by hand and see it serve."""
-    environment = os.environ | command.environment
+def booted(command: Command, address: str, log: Path) -> Return:
+    """Start a program by hand at `address` and see it serve."""
+    environment = command.environment | {"BULKHEAD_ADDRESS": address}
     began = clock.now()
     with started(command.words, log, environment, command.folder, signal.SIGKILL):
-        return probe.watch(command.environment["BULKHEAD_ADDRESS"], began, set())
+        return watch(address, began, set())
 
 
-def table(found: Found, rounds: int) -> Table:
+def table(returns: Found, rounds: int) -> Table:
     """Medians, and how many bare boots it took until a new process served."""
     made = Table(f"kill to serving, median of {rounds}", COLUMNS)
-    for what in VICTIMS:
-        bare = found.get((what, BARE)) or found[VICTIMS[1], BARE]
+    for kind in VICTIMS:
+        boots = returns.get((kind, BARE)) or returns[VICTIMS[1], BARE]
         for name in (BARE, BULKHEAD, PLAIN):
-            samples = found.get((what, name))
-            if samples:
-                made.rows.append([what, name, *figures(samples, bare)])
-                details = [asdict(one) for one in samples]
-                made.details.append({"killed": what, "brought back by": name, "samples": details})
+            if samples := returns.get((kind, name)):
+                made.rows.append([kind, name, *figures(samples, boots)])
+                details = [sample._asdict() for sample in samples]
+                made.details.append({"killed": kind, "brought back by": name, "samples": details})
     made.notes.append(NOTE)
     return made
 
 
-def figures(samples: Sequence[Return], bare: Sequence[Return]) -> list[float]:
+def figures(samples: Sequence[Return], boots: Sequence[Return]) -> list[float]:
     """The cells of one row after its names."""
-    anew = [1000 * one.anew_s for one in samples]
-    return [
-        1000 * median(one.accepts_s for one in samples),
-        1000 * median(one.answers_s for one in samples),
-        median(anew),
-        min(anew),
-        max(anew),
-        1000 * median(one.silence_s for one in samples),
-        median(anew) / (1000 * median(one.anew_s for one in bare)),
-    ]
+    accepts, answers, anew, silence = (1000 * median(times) for times in zip(*samples, strict=True))
+    anew_ms = [1000 * sample.anew_s for sample in samples]
+    boot = 1000 * median(sample.anew_s for sample in boots)
+    return [accepts, answers, anew, min(anew_ms), max(anew_ms), silence, anew / boot]

@@ -1,24 +1,44 @@
 """How the parts of a stack grow with it, and what that means for 10, 100 and 1,000 hosts.
 
-Measured: what a stack carries and spends (carry.py), what a proxy's watchdog spends on other hosts
-(hearing.py), what so many peers cost nginx (telling.py), how long an account takes
-(accounting.py). Reckoned with these constants: model.py. How to read all of it: docs/scale.md.
+Measured: what a stack carries and spends on a request (here), what other hosts cost a proxy's
+watchdog and nginx (many_hosts.py), how long an account takes (accounting.py). Reckoned with these
+constants: model.py. How to read all of it: docs/scale.md.
+
+What is carried: by one stack for each number of nginx's workers, scaled to each number of
+instances; then by one with its ledger on PostgreSQL. Every request is real: wrk, nginx, Tornado,
+the ledger, rows.
 """
 
-import tempfile
+import os
+import re
+import secrets
+import signal
+import subprocess
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager, contextmanager
+from itertools import chain
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
-from bench import accounting, carry, forecast, hearing, telling
-from bench.carry import Carried
-from bench.hearing import Heard, Lived
+from bench import accounting, many_hosts, model, usage
+from bench.cost import wrk
+from bench.figures import Table
+from bench.many_hosts import Heard, Lived, Told
 from bench.model import Constants
-from bench.tables import Cell, Table
-from bench.telling import Told
-from tests.support import databases
+from bench.proxies import WHOAMI
+from bench.usage import SMALL, cpu_s, temporary_folder, temporary_stack, tree
+from bulkhead.hosts import postgresql
+from bulkhead.http_probe import ask_nginx
+from bulkhead.render.supervisor import NGINX
+from bulkhead.testing import Stack, free_ports, wait_until
 
+WORKERS, INSTANCES = (1, 2), (1, 2, 4)
+CROWD, SECONDS = 32, 2  # connections of wrk at once, and how long it sends
+WRITE = "/api/v1/entries"
+KEYED = Path(__file__).with_name("keyed.lua")
+COUNTERS = ("commits", "operations")
+NOBODY = 65534
 # Hosts x instances that the watchdog's own code is timed with; the first and the last of a host of
 # its usual size give the constants.
 HEARD = ((1, 6), (1, 64), (1, 600), (10, 6), (100, 6), (1000, 6))
@@ -26,58 +46,115 @@ HEARD = ((1, 6), (1, 64), (1, 600), (10, 6), (100, 6), (1000, 6))
 # and 800 hosts of six the table outgrows one send of a socket of the usual size.
 LIVED, OF_A_HOST = (1, 100, 750, 800, 1000), 6
 ACCOUNTED = 100_000
-# Reads, writes on SQLite, writes on PostgreSQL: whether it writes, and to a server.
-KINDS = ((False, False), (True, False), (True, True))
+HEARD_COLUMNS = ("hosts", "instances each", "bytes", "alone us", "one more us", "table us")
+LIVED_COLUMNS = ("hosts", "announcements/s", "cores", "nginx knows", "looks that were fresh")
+TOLD_COLUMNS = ("peers", "bytes", "PUT ms", "again ms", "take ms", "nginx us a request", "per s")
 
 
-@dataclass(frozen=True)
-class Measured:
-    """Everything that the model's constants are taken from."""
+class Carried(NamedTuple):
+    """Medians over the rounds: requests per second, microseconds of processor time a request.
 
-    carried: list[Carried]
-    heard: list[Heard]
-    lived: list[Lived]
-    told: list[Told]
-    send_octets: int
-    account_s: float
+    `commits` are those of the ledger for each write, 0 for reads. `proxy_row` and `service_rows`
+    are the bytes that nginx and the instances have written down about one request.
+    """
+
+    ledger: str
+    workers: int
+    instances: int
+    writes: bool
+    connections: int
+    per_s: float
+    nginx_us: float
+    instance_us: float
+    database_us: float
+    commits: float
+    proxy_row: float
+    service_rows: float
+
+
+class Setting(NamedTuple):
+    """A stack that is measured, and the pid of its ledger's server if it has one."""
+
+    stack: Stack
+    ledger: str
+    workers: int
+    instances: int
+    server: int | None = None
+
+    def measure(self, writes: bool, connections: int, rounds: int) -> Carried:
+        """Load it for some rounds of SECONDS each."""
+        rates = [self._round(writes, connections) for _ in range(rounds)]
+        middle = map(median, zip(*rates, strict=True))
+        return Carried(self.ledger, self.workers, self.instances, writes, connections, *middle)
+
+    def _round(self, writes: bool, connections: int) -> tuple[float, ...]:
+        target, script = (WRITE, KEYED) if writes else (WHOAMI, None)
+        before = self._counted()
+        rate = wrk([self.stack.url + target], connections, SECONDS, script)
+        used = [now - then for now, then in zip(self._counted(), before, strict=True)]
+        nginx, instances, server, commits, operations, *rows = used
+        each_us = [1e6 * each / rate.requests for each in (nginx, instances, server)]
+        per_write = commits / operations if operations else 0.0
+        return rate.per_s, *each_us, per_write, *(size / rate.requests for size in rows)
+
+    def _counted(self) -> list[float]:
+        """What has been used so far: seconds of nginx, of the instances and of the server, the
+        ledger's counters, the bytes of both files of rows.
+        """
+        found, home = usage.programs(self.stack), self.stack.home
+        api = {name: members for name, members in found.items() if name.startswith("api-")}
+        server = tree(self.server) if self.server else []
+        used = map(cpu_s, (found[NGINX], chain.from_iterable(api.values()), server))
+        said = b"".join(ask_nginx(home.internal_socket, f"/{name}/metrics").body for name in api)
+        lines = re.findall(r"(?m)^bulkhead_api_ledger_(\w+)_total (\d+)$", said.decode())
+        counters = (sum(int(count) for name, count in lines if name == one) for one in COUNTERS)
+        rows = (path.stat().st_size for path in (home.proxy_rows, home.service_rows))
+        return [*used, *counters, *rows]
 
 
 def measure(rounds: int, settings: Sequence[str]) -> Iterator[Table]:
     """The measurements, and then the model's tables.
 
     Raises:
-        RuntimeError: there is no PostgreSQL on this machine, and nothing to reckon with.
+        MissingError: there is no PostgreSQL on this machine, and nothing to reckon with.
     """
-    if not databases.POSTGRESQL:
-        raise RuntimeError("scale needs PostgreSQL: apt-get install postgresql")
-    carried = list(carry.measure(rounds, settings))
-    yield _carried(carried, rounds)
-    heard = [hearing.heard(*size) for size in HEARD]
-    yield _heard(heard)
-    lived = list(hearing.lived(LIVED, OF_A_HOST, settings))
-    yield _lived(lived)
-    told, most = telling.measure(rounds, settings)
-    send_octets = telling.one_send()
-    yield _told(told, most, send_octets)
+    postgresql.programs()  # before minutes are spent
+    carried = list(carry(rounds, settings))
+    yield carried_table(carried, rounds)
+    heard = [many_hosts.heard(*size) for size in HEARD]
+    yield Table("the watchdog hears an announcement", HEARD_COLUMNS, [*heard])
+    lived = list(many_hosts.lived(LIVED, OF_A_HOST, settings))
+    title = f"a proxy's watchdog, over {many_hosts.LIVED_S:g} s"
+    yield Table(title, LIVED_COLUMNS, [*lived])
+    told, most = many_hosts.told(rounds, settings)
+    send_bytes = many_hosts.one_send()
+    note = f"one send takes {send_bytes:,} bytes; nginx takes {most:,} peers"
+    title = "nginx with so many peers, one worker"
+    yield Table(title, TOLD_COLUMNS, [*told], [note])
     account, account_s = _account()
     yield account
-    known = constants(Measured(carried, heard, lived, told, send_octets, account_s))
-    yield from forecast.tables(known)
+    yield from model.tables(constants(carried, heard, lived, told, send_bytes, account_s))
 
 
-def constants(found: Measured) -> Constants:
+def constants(
+    carried: Sequence[Carried],
+    heard: Sequence[Heard],
+    lived: Sequence[Lived],
+    told: Sequence[Told],
+    send_bytes: float,
+    account_s: float,
+) -> Constants:
     """The model's constants: of the stack with most workers and instances, of hosts of six."""
-    read, write, server = (_one(found.carried, *which) for which in KINDS)
-    few, many = found.heard[0], found.heard[-1]
-    little, much = found.told[0], found.told[-1]
+    read, write, server = largest(carried)
+    few, many = heard[0], heard[-1]
+    little, much = told[0], told[-1]
     more = much.peers - little.peers
     wake_peer_us = (many.alone_us - few.alone_us) / ((many.hosts - few.hosts) * few.instances)
     # Code that is called in a loop is quicker than the same in a process that has just been woken,
-    # so what does not grow with the peers is taken from the real watchdog.
-    idle, busy = found.lived[0], found.lived[1]
+    # so the part that does not grow with the peers is taken from the real watchdog.
+    idle, busy = lived[:2]
     woken_s = busy.announcements_per_s - idle.announcements_per_s
     woken_us = 1e6 * (busy.cores - idle.cores) / woken_s
-    rows = [(one.proxy_row, one.service_rows) for one in (read, write)]
     return Constants(
         nginx_read_us=read.nginx_us,
         nginx_write_us=write.nginx_us,
@@ -92,80 +169,100 @@ def constants(found: Measured) -> Constants:
         tick_us=many.table_us / (many.hosts * many.instances),
         idle_cores=idle.cores,
         take_us=1000 * much.take_ms / much.peers,
-        send_octets=found.send_octets,
-        announcement_octets=few.octets,
-        peer_octets=(few.octets - hearing.HEAD_OCTETS) / few.instances,
-        proxy_row=max(one[0] for one in rows),
-        service_rows=max(one[1] for one in rows),
-        account_us=1e6 * found.account_s / ACCOUNTED,
+        send_bytes=send_bytes,
+        announcement_bytes=few.bytes,
+        peer_bytes=(few.bytes - many_hosts.HEAD_BYTES) / few.instances,
+        proxy_row=max(read.proxy_row, write.proxy_row),
+        service_rows=max(read.service_rows, write.service_rows),
+        account_us=1e6 * account_s / ACCOUNTED,
     )
 
 
-def _one(carried: Sequence[Carried], writes: bool, server: bool) -> Carried:
-    """The last that is as wanted: the one with most workers and instances."""
-    return next(
-        one
-        for one in reversed(carried)
-        if one.connections == carry.CROWD
-        and one.writes == writes
-        and (one.ledger == "PostgreSQL") == server
-    )
+def largest(carried: Sequence[Carried]) -> tuple[Carried, Carried, Carried]:
+    """Reads, writes on SQLite and writes on PostgreSQL, by the most workers and instances."""
+    last = {(row.ledger, row.writes): row for row in carried if row.connections == CROWD}
+    return last["SQLite", False], last["SQLite", True], last["PostgreSQL", True]
 
 
-def _carried(found: Sequence[Carried], rounds: int) -> Table:
+def carried_table(carried: Sequence[Carried], rounds: int) -> Table:
+    """A row for each measurement."""
     table = Table(
-        f"carried: median of {rounds} x {carry.SECONDS} s; us are processor time of a request",
+        f"carried: median of {rounds} x {SECONDS} s; us are processor time of a request",
         ("ledger", "workers", "instances", "request", "connections", "per s", "nginx us",
          "instance us", "database us", "commits a write", "proxy row", "service rows"),
     )  # fmt: skip
-    for one in found:
-        row: list[Cell] = [one.ledger, one.workers, one.instances]
-        row += ["write" if one.writes else "read", one.connections, one.per_s]
-        row += [one.nginx_us, one.instance_us]
-        row += [one.database_us or "-", one.commits or "-", one.proxy_row, one.service_rows]
-        table.rows.append(row)
-        table.details.append(asdict(one))
-    busiest = _one(found, *KINDS[0])
-    table.notes.append(f"one core of nginx carries {1e6 / busiest.nginx_us:,.0f} reads per second")
-    return table
-
-
-def _heard(found: Sequence[Heard]) -> Table:
-    columns = ("hosts", "instances each", "octets", "alone us", "one more us", "table us")
-    table = Table("the watchdog hears an announcement", columns)
-    for one in found:
-        table.rows.append(list(asdict(one).values()))
-    return table
-
-
-def _lived(found: Sequence[Lived]) -> Table:
-    columns = ("hosts", "announcements/s", "cores", "nginx knows", "looks that were fresh")
-    table = Table(f"a proxy's watchdog, over {hearing.SECONDS:g} s", columns)
-    for one in found:
-        table.rows.append(list(asdict(one).values()))
-    return table
-
-
-def _told(found: Sequence[Told], most: int, send_octets: int) -> Table:
-    columns = ("peers", "octets", "PUT ms", "again ms", "take ms", "nginx us a request", "per s")
-    table = Table("nginx with so many peers, one worker", columns)
-    for one in found:
-        table.rows.append(list(asdict(one).values()))
-    table.notes.append(f"one send takes {send_octets:,} octets; nginx takes {most:,} peers")
+    for case in carried:
+        details = case._asdict()
+        cells = {"database_us": case.database_us or "-", "commits": case.commits or "-"}
+        cells["writes"] = "write" if case.writes else "read"
+        table.rows.append(list((details | cells).values()))
+        table.details.append(details)
+    reads_s = 1e6 / largest(carried)[0].nginx_us
+    table.notes.append(f"one core of nginx carries {reads_s:,.0f} reads per second")
     return table
 
 
 def _account() -> tuple[Table, float]:
-    """The account of a made-up run: seconds, and octets a request of each observer's rows."""
-    with tempfile.TemporaryDirectory() as folder:
-        run = accounting.make(Path(folder), ACCOUNTED)
+    """The account of a made-up run: seconds, and bytes a request of each observer's rows."""
+    with temporary_folder() as folder:
+        run, _ = accounting.make(folder, ACCOUNTED)
         took = [accounting.measured(run)[0] for _ in range(accounting.ROUNDS)]
         files = (run.client_rows, run.proxy_rows, run.service_rows)
         rows = [path.stat().st_size / ACCOUNTED for path in files]
         size = run.account.stat().st_size / 1e6
     table = Table(
-        f"the account of {ACCOUNTED:,} requests; rows in octets a request",
+        f"the account of {ACCOUNTED:,} requests; rows in bytes a request",
         ("s", "MB", "client row", "proxy row", "service rows"),
         [[median(took), size, *rows]],
     )
     return table, median(took)
+
+
+def carry(rounds: int, settings: Sequence[str]) -> Iterator[Carried]:
+    """Every combination on SQLite, and the largest of them on PostgreSQL too."""
+    for workers in WORKERS:
+        with _stack(workers, INSTANCES[0], settings) as stack:
+            for instances in INSTANCES:
+                stack.bulkhead("scale", f"api={instances}")
+                setting = Setting(stack, "SQLite", workers, instances)
+                yield setting.measure(False, CROWD, rounds)
+                yield setting.measure(True, CROWD, rounds)
+            if workers == WORKERS[-1]:
+                yield setting.measure(True, 1, rounds)
+    with (
+        _postgresql() as (server, own),
+        _stack(workers, instances, [*own, *settings]) as stack,
+    ):
+        setting = Setting(stack, "PostgreSQL", workers, instances, server)
+        yield setting.measure(True, CROWD, rounds)
+        yield setting.measure(True, 1, rounds)
+
+
+def _stack(workers: int, instances: int, settings: Sequence[str]) -> AbstractContextManager[Stack]:
+    own = (f"proxy.workers={workers}", f"services.api.instances={instances}", *SMALL)
+    return temporary_stack(*own, *settings)
+
+
+@contextmanager
+def _postgresql() -> Iterator[tuple[int, list[str]]]:
+    """A database server: its first process, and the settings of a stack whose ledger is there."""
+    programs = postgresql.programs()
+    other = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    prefix = [] if os.geteuid() else other  # PostgreSQL refuses to run as root
+    with temporary_folder() as folder, free_ports() as (port, *_):
+        password, data = folder / "password", folder / "data"
+        password.write_text(secrets.token_hex())
+        password.chmod(0o644)
+        if prefix:
+            os.chown(folder, NOBODY, NOBODY)
+        words = ["--username=bulkhead", f"--pwfile={password}", "--auth=scram-sha-256"]
+        words += ["--encoding=UTF8", "--locale=C", "--no-sync", f"--pgdata={data}"]
+        initdb = [*prefix, str(programs / "initdb"), *words]
+        subprocess.run(initdb, cwd=folder, capture_output=True, check=True)
+        address = ["-h", "127.0.0.1", "-p", str(port)]
+        server = [*prefix, str(programs / "postgres"), "-D", str(data), *address, "-k", ""]
+        with usage.started(server, folder / "log", folder=folder, stop=signal.SIGINT) as child:
+            asked = [str(programs / "pg_isready"), "-q", *address]
+            wait_until("PostgreSQL answers", lambda: not subprocess.call(asked), 60)
+            url = f"postgresql://bulkhead@127.0.0.1:{port}/postgres"
+            yield child.pid, [f"stack.ledger_url={url}", f"stack.ledger_password_file={password}"]

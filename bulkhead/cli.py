@@ -1,19 +1,24 @@
 """The `bulkhead` command: verbs/ has what each does; only here errors are printed and coded."""
 
 import argparse
+import io
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
-from bulkhead import __version__
-from bulkhead.control import interrupts
+from bulkhead import __version__, interrupts
 from bulkhead.errors import BulkheadError
+from bulkhead.report.columns import plain
 from bulkhead.verbs import common, drill, load, operate, runs, stack
 
 SYSTEM = 71  # the system refused: disk full, no permission (sysexits.h: EX_OSERR)
 DEFECT = 70  # sysexits.h: EX_SOFTWARE
+
+WIDEST = 1000  # characters of a line of complaint: what was wrong may be a whole file
+ENDS = 300  # of what is too long, so many are shown of either end
 
 EPILOG = """\
 examples:
@@ -37,6 +42,8 @@ exit codes:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # what was asked for may be no text
     arguments = _parser().parse_args(argv)
     os.umask(0o077)  # what a stack writes belongs to the user who runs it
     interrupts.install()
@@ -44,17 +51,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(arguments.verb(arguments))
     except BulkheadError as error:
         for line in error.lines:
-            print(f"bulkhead: {line}" if not line.startswith(" ") else line, file=sys.stderr)
+            _complain(line if line.startswith(" ") else f"bulkhead: {line}")
         return error.code
     except BrokenPipeError:
-        # Whoever read has gone. Not 0: of what was not read nobody may think that it is well.
+        # The reader has gone. Exit non-zero: unread output must not pass as success.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except interrupts.Interrupted as interrupted:
         print(f"bulkhead: ended by {interrupted}", file=sys.stderr)
         return 128 + interrupted.number
     except OSError as error:
-        print(f"bulkhead: {error}", file=sys.stderr)
+        _complain(f"bulkhead: {error}")
         return SYSTEM
     except Exception:
         traceback.print_exc()
@@ -62,8 +69,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         return DEFECT
 
 
+def _complain(line: str) -> None:
+    """Print one line, whatever is in it: what is no character of a text is shown by its number."""
+    if len(line) > WIDEST:
+        line = f"{line[:ENDS]} ({len(line) - 2 * ENDS:,} more characters) {line[-ENDS:]}"
+    print(plain(line.expandtabs()), file=sys.stderr)
+
+
+class Parser(argparse.ArgumentParser):
+    """Complains in one line, as every verb does."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2."""
+        _complain(f"{self.prog}: {message} (see {self.prog} --help)")
+        sys.exit(2)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = Parser(
         prog="bulkhead",
         description=sys.modules["bulkhead"].__doc__,
         epilog=EPILOG,

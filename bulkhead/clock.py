@@ -7,7 +7,6 @@ line; the wall clock is for display and for nginx, which knows no other.
 import os
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import TypeVar
 
 Value = TypeVar("Value")
@@ -34,7 +33,7 @@ def wall_offset() -> float:
 
 def stamp() -> str:
     """The wall clock as a name for files: `20261120-161502`, in UTC."""
-    return datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return time.strftime("%Y%m%d-%H%M%S", time.gmtime())
 
 
 def wait_until(

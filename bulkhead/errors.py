@@ -1,13 +1,5 @@
 """Everything that can go wrong in a way that a user can act upon.
 
-    BulkheadError          the command ends with `code`, printing every line of `lines`
-      UsageError     2     the command line is wrong
-      ConfigError    3     the topology or a drill is wrong; nothing was started
-      MissingError   4     a program that the stack needs is not installed
-      StateError     5     the stack is not in the state that the command needs
-      StartError     6     the stack, a part of it or a load did not become ready
-      EvidenceError  7     what was recorded does not add up, so no figure is given
-
 An OSError ends with one line and code 71. Any other exception is a defect of Bulkhead itself and
 ends with a traceback and code 70.
 """
@@ -30,7 +22,7 @@ class UsageError(BulkheadError):
 
 
 class ConfigError(BulkheadError):
-    """The topology is wrong. It carries one line per problem, all of them at once."""
+    """The topology or a drill is wrong; nothing was started. A line per problem, all at once."""
 
     code = 3
 
@@ -48,12 +40,12 @@ class StateError(BulkheadError):
 
 
 class StartError(BulkheadError):
-    """The stack, or a part of it, did not become ready."""
+    """The stack, a part of it or a load did not become ready."""
 
     code = 6
 
 
 class EvidenceError(BulkheadError):
-    """What was recorded does not add up."""
+    """What was recorded does not add up, so no figure is given."""
 
     code = 7

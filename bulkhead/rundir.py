@@ -11,6 +11,8 @@ from pathlib import Path
 
 from bulkhead.clock import now, stamp, wall, wall_offset
 
+# Of the files of a run folder. 2: rows and events have the words of docs/glossary.md.
+FORMAT = 2
 PACKAGES = ("bulkhead", "locust", "tornado", "gunicorn", "gevent", "flask", "supervisor")
 
 
@@ -36,19 +38,24 @@ class RunDir:
         self.locust_html = path / "locust.html"
         self.locust_log = path / "locust.log"
         self.locust_port = path / "locust.port"
+        self.locust_settings = path / "locust.json"
 
     def worker_rows(self, worker: int | str) -> Path:
         """The rows of one of a load's workers, until they are merged into `client_rows`."""
         return self.client_rows.with_stem(f"client-{worker}")
 
     def worker_end(self, worker: int) -> Path:
-        """What that worker writes when all of its rows are there (records.RowsEnd)."""
+        """The file that says that all rows of that worker are there (records.RowsEnd)."""
         rows = self.worker_rows(worker)
         return rows.with_name(f"{rows.name}.end")
 
     def worker_log(self, worker: int) -> Path:
-        """What that worker printed."""
+        """The output of that worker."""
         return self.locust_log.with_stem(f"locust-{worker}")
+
+    def worker_settings(self, worker: int) -> Path:
+        """What that worker was told (loadtest/settings.py)."""
+        return self.locust_settings.with_stem(f"locust-{worker}")
 
 
 def create(runs: Path, name: str) -> RunDir:
@@ -64,9 +71,19 @@ def create(runs: Path, name: str) -> RunDir:
             path = first.with_name(f"{first.name}-{number}")
 
 
+def format_of(run: RunDir) -> int:
+    """The format of a run folder: 1 when a readable run.json does not say."""
+    try:
+        facts = json.loads(run.run_json.read_text())
+    except (OSError, ValueError):
+        return FORMAT  # the account says what is wrong with it
+    return facts.get("format", 1) if isinstance(facts, dict) else FORMAT
+
+
 def write_provenance(run: RunDir, configuration: dict[str, object], nginx: str) -> None:
     """run.json: versions, command line, git state, machine, configuration, and the two clocks."""
     facts = {
+        "format": FORMAT,
         "started": wall(),
         "monotonic": now(),
         "wall_minus_monotonic": wall_offset(),
@@ -76,7 +93,7 @@ def write_provenance(run: RunDir, configuration: dict[str, object], nginx: str) 
             "cores": len(os.sched_getaffinity(0)),
             "kernel": platform.release(),
             "python": platform.python_version(),
-            "nginx": _nginx_version(nginx),
+            "nginx": _output([nginx, "-v"]).removeprefix("nginx version: "),
         },
         "packages": {name: version(name) for name in PACKAGES},
         "configuration": configuration,
@@ -98,10 +115,6 @@ def _git() -> dict[str, object]:
     """The checkout's commit and whether it has changes; empty outside a checkout."""
     head = _output(["git", "rev-parse", "HEAD"])
     return {"head": head, "dirty": bool(_output(["git", "status", "--porcelain"]))} if head else {}
-
-
-def _nginx_version(nginx: str) -> str:
-    return _output([nginx, "-v"]).removeprefix("nginx version: ")
 
 
 def _output(command: list[str]) -> str:

@@ -1,103 +1,127 @@
 """The HTTP client of one user: each request goes out exactly once and leaves exactly one row.
 
-What it adds to a Connection: the request's id, the cookies, the client row, and Locust's request
-event. What was expected of the answer is said with the request, so that Locust's own figures count
-an unexpected status or wrong content as failed.
+It adds to a Channel: waiting for the answer, the request's id, cookies, the client row, and
+Locust's request event, so that Locust's own figures count an unexpected status or wrong content as
+failed.
 """
 
 import time
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+import gevent
 import msgspec
 from gevent import GreenletExit
+from gevent.hub import Waiter
+from locust.runners import STATE_RUNNING, STATE_SPAWNING
 
 from bulkhead.records import ClientRow, Error
-from loadtest.mix import JSON, Effect
-from loadtest.recorder import Recorder
-from loadtest.wire import Answer, Connection, NoAnswerError
+from loadtest.answer import Answer, parsed
+from loadtest.channel import Channel, resolve
+from loadtest.requests import Kind, Request, shown, text
+from loadtest.rows import Recorder
+from loadtest.settings import address
+from loadtest.system import shortage
 
+# Says what is wrong with an answer of the expected status, or "".
 Check = Callable[[Answer], str]
+
+_NO_ANSWER: dict[Error, str] = {
+    "refused": "no one listens there",
+    "reset": "the peer reset the connection",
+    "closed": "the peer closed before the whole answer",
+    "timeout": "no whole answer in time",
+    "other": "not HTTP, more than one answer, or another error of the system",
+}
 
 
 class UnexpectedError(Exception):
-    """What Locust is told about a request that did not go as expected."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """One request and what is expected of its answer.
-
-    `name` groups targets in every table (`/api/v1/entries/{id}`). `body` is sent as JSON. A write
-    (`effect` other than read) carries a key of its own. `check` says what is wrong with an answer
-    of an expected status, or "".
-    """
-
-    method: str
-    target: str
-    name: str = ""
-    body: Mapping[str, object] | None = None
-    accept: str = JSON
-    effect: Effect = "read"
-    entry: str = ""
-    expect: Collection[int] = (200,)
-    check: Check | None = None
+    """The exception in Locust's event of a request that did not go as expected."""
 
 
 @dataclass
 class Outcome:
-    """How a request ended: `error` is "" when a whole answer came, `wrong` when it was right."""
+    """How a request ended: `error` is "" if a whole answer came, `wrong` is "" if it was right.
+
+    `short` says what the load generator has run out of meanwhile, "" for nothing.
+    """
 
     answer: Answer
     error: Error
     wrong: str = ""
+    short: str = ""
 
 
 class Client:
     """Sends requests one after another over one kept-alive connection, with cookies.
 
-    `request_event` is Locust's, `recorder` writes the rows. The ids that it makes are unique: a
-    random token for the client, then a number.
+    The `environment` is Locust's, with a recorder for the rows. `connect_timeout_s` bounds the
+    opening of a connection, `request_timeout_s` the whole exchange from the call to the last byte
+    of the answer (the system's own name look-up excepted).
+
+    Raises:
+        ValueError: the `base_url` is none; the message says what it must be.
     """
 
     def __init__(
-        self, base_url: str, connection: Connection, recorder: Recorder, request_event: Any
+        self,
+        base_url: str,
+        environment: Any,
+        connect_timeout_s: float,
+        request_timeout_s: float,
     ) -> None:
         self.cookies: dict[str, str] = {}
         self.token = uuid.uuid4().hex[:16]
         self._base_url = base_url.rstrip("/")
         self._host = urlsplit(base_url).netloc
-        self._connection = connection
-        self._recorder = recorder
-        self._request_event = request_event
+        self._environment = environment
+        self._recorder: Recorder = environment.recorder
+        self._limits_s = (connect_timeout_s, max(0.0, request_timeout_s - connect_timeout_s))
+        self._waiter: Waiter[Error] = Waiter()
+        self._channel = Channel(
+            partial(resolve, *address(base_url)),
+            lambda _channel, _request, error, _reply: self._waiter.switch(error),
+            self._waiter.throw,
+        )
         self._count = 0
 
-    def send(self, request: Request) -> Outcome:
-        """Send it, once; write its row; tell Locust.
+    def send(
+        self,
+        kind: Kind,
+        entry: str = "",
+        body: Mapping[str, object] | None = None,
+        check: Check | None = None,
+    ) -> Outcome:
+        """Send a request, once; write its row; tell Locust.
 
         Without a whole answer the outcome's status is 0 and nothing is known about a write. A stop
         of the load test ends the exchange with GreenletExit: the row then says `stopped`, and
         Locust, by its own rules, hears nothing of the request. Once a test is stopping no request
         is begun: the user ends here, without a row, for nothing was sent.
         """
-        if self._recorder.stopping:
+        # Locust kills a waiting user a little after it has decided to: meanwhile it may wake up.
+        if self._environment.runner.state not in (STATE_SPAWNING, STATE_RUNNING):
             raise GreenletExit
         self._count += 1
-        request_id = f"{self.token}-{self._count}"
-        key = f"key-{request_id}" if request.effect != "read" else ""
-        text = self._bytes(request, request_id, key)
-        outcome = Outcome(Answer(request.method), "stopped")
+        amount: Any = (body or {}).get("amount", 0)
+        request = Request(kind, f"{self.token}-{self._count}", amount, 0.0, entry)
+        request.target = kind.target(entry)
+        cookie = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        content = msgspec.json.encode(body).decode("latin-1") if body is not None else ""
+        line = text(kind, self._host, request.target, request.id, request.key, content, cookie)
+        outcome = Outcome(Answer(kind.method), "stopped")
         self._recorder.begin()
         started = time.time()
-        sent = time.monotonic()
+        # A closed-loop user plans nothing: it is ready, so it sends.
+        request.planned = request.sent = time.monotonic()
         try:
-            self._connection.exchange(text, outcome.answer)
-            outcome.error, outcome.wrong = "", _judge(request, outcome.answer)
-        except NoAnswerError as error:
-            outcome.error, outcome.wrong = error.error, f"no answer: {error}"
+            self._exchange(request, line.encode("latin-1"), outcome)
+            outcome.wrong = _judge(kind, outcome, check)
         except GreenletExit:
             raise
         except BaseException:
@@ -105,37 +129,41 @@ class Client:
             raise
         finally:
             done = time.monotonic()
-            self._recorder.write(_row(request, request_id, key, sent, done, outcome))
+            self._recorder.add(_row(request, done, outcome))
+            self._recorder.flush()
         if not outcome.error:
             self._store_cookies(outcome.answer)
-        self._tell_locust(request, outcome, started, done - sent)
+        if outcome.error != "stopped":
+            self._tell_locust(request, outcome, started, done)
         return outcome
 
     def close(self) -> None:
         """Close the idle connection."""
-        self._connection.close()
+        self._channel.close()
 
-    def _bytes(self, request: Request, request_id: str, key: str) -> bytes:
-        lines = [
-            f"{request.method} {request.target} HTTP/1.1",
-            f"Host: {self._host}",
-            "User-Agent: bulkhead-loadtest",
-            f"Accept: {request.accept}",
-            f"X-Request-ID: {request_id}",
-        ]
-        if key:
-            lines.append(f"Idempotency-Key: {key}")
-        if self.cookies:
-            lines.append("Cookie: " + "; ".join(f"{k}={v}" for k, v in self.cookies.items()))
-        body = b""
-        if request.body is not None:
-            body = msgspec.json.encode(request.body)
-            lines += [f"Content-Type: {JSON}", f"Content-Length: {len(body)}"]
-        return "\r\n".join((*lines, "", "")).encode("latin-1") + body
+    def _exchange(self, request: Request, line: bytes, outcome: Outcome) -> None:
+        """Send the bytes of a request once, and wait for its end."""
+        channel = self._channel
+        self._waiter.clear()
+        try:
+            channel.begin(request, line, outcome.answer)
+            for limit_s in self._limits_s:
+                ended = gevent.with_timeout(limit_s, self._waiter.get, timeout_value=None)
+                if ended is not None or channel.connecting:
+                    break
+            outcome.error = "timeout" if ended is None else ended
+        except OSError as error:
+            if not (short := shortage(error)):
+                raise
+            outcome.error, outcome.short = "unsent" if channel.connecting else "stopped", short
+        finally:
+            if channel.request is not None:
+                channel.give_up("stopped")
 
     def _store_cookies(self, answer: Answer) -> None:
-        """Keep what was set. One host, all paths: enough for a user of one stack."""
-        for line in answer.header_lines("set-cookie"):
+        """Keep the cookies that were set. One host, all paths: enough for a user of one stack."""
+        lines = answer.get("set-cookie") or []
+        for line in [lines] if isinstance(lines, str) else lines:
             pair, *attributes = line.split(";")
             name, _, value = pair.strip().partition("=")
             expired = any(text.strip().lower() == "max-age=0" for text in attributes)
@@ -144,13 +172,11 @@ class Client:
             else:
                 self.cookies[name] = value
 
-    def _tell_locust(
-        self, request: Request, outcome: Outcome, started: float, took_s: float
-    ) -> None:
-        self._request_event.fire(
-            request_type=request.method,
-            name=_name(request),
-            response_time=took_s * 1000,
+    def _tell_locust(self, request: Request, outcome: Outcome, started: float, done: float) -> None:
+        self._environment.events.request.fire(
+            request_type=request.kind.method,
+            name=request.kind.place,
+            response_time=(done - request.planned) * 1000,
             response_length=len(outcome.answer.body),
             response=outcome.answer,
             exception=UnexpectedError(outcome.wrong) if outcome.wrong else None,
@@ -160,46 +186,26 @@ class Client:
         )
 
 
-def _judge(request: Request, answer: Answer) -> str:
-    """What is wrong with a whole answer, or ""."""
-    if answer.status_code not in request.expect:
-        expected = " or ".join(map(str, request.expect))
-        return f"status {answer.status_code}, expected {expected}"
-    if request.check is None:
-        return ""
+def _judge(kind: Kind, outcome: Outcome, check: Check | None) -> str:
+    """What is wrong, or ""."""
+    if outcome.error:
+        return f"no answer: {outcome.error}: {outcome.short or _NO_ANSWER[outcome.error]}"
+    if outcome.answer.status_code != kind.expect:
+        return f"status {outcome.answer.status_code}, expected {kind.expect}"
     try:
-        return request.check(answer)
+        return check(outcome.answer) if check else ""
     except msgspec.DecodeError as error:
         return f"unreadable content: {type(error).__name__}"
 
 
-def _row(
-    request: Request, request_id: str, key: str, sent: float, done: float, outcome: Outcome
-) -> ClientRow:
-    answer = outcome.answer
-    entry = request.entry
-    if request.effect == "create" and not outcome.error:
-        entry = answer.header("location").rpartition("/")[2]
-    return ClientRow(
-        id=request_id,
-        name=f"{request.method} {_name(request)}",
-        method=request.method,
-        target=request.target,
-        planned=sent,  # a closed-loop user plans nothing: it is ready, so it sends
-        sent=sent,
-        done=done,
-        status=0 if outcome.error else answer.status_code,
-        error=outcome.error,
-        wrong="" if outcome.error else outcome.wrong,
-        key=key,
-        instance=answer.header("x-instance"),
-        boot=answer.header("x-boot"),
-        bytes=len(answer.body),
-        effect=request.effect,
-        entry=entry,
-        replayed=answer.header("idempotent-replayed") == "true",
-    )
-
-
-def _name(request: Request) -> str:
-    return request.name or request.target.partition("?")[0]
+def _row(request: Request, done: float, outcome: Outcome) -> ClientRow:
+    answer, error = outcome.answer, outcome.error
+    if request.kind.effect == "create" and not error:
+        request.entry = answer.header("location").rpartition("/")[2]
+    if not error and 200 <= answer.status_code < 300:
+        with suppress(msgspec.DecodeError):  # then `wrong` tells of it
+            entries = shown(request.kind, answer.body)
+            request.found = [entry.found for entry in entries] if entries is not None else None
+    if error == "unsent":
+        request.sent = 0
+    return request.row(done, error, outcome.short if error else outcome.wrong, parsed(answer))

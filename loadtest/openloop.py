@@ -1,26 +1,23 @@
-"""What `locust -f loadtest/openloop.py` runs: requests on a schedule, whatever the answers do.
+"""The file for `locust -f loadtest/openloop.py`: requests on a schedule, whatever the answers do.
 
-One user owns the whole schedule, or in each worker the worker's share, so --users does not matter.
-What it measures: docs/load.md; what the environment may ask for: open_settings.py and seat.py.
+One user owns the whole schedule, or in each worker the worker's shard, so --users does not matter.
+What it measures: docs/load.md; what it may be told: OpenSettings in settings.py.
 """
 
 import logging
-import os
 import sys
 from typing import Any
 
 import locust
 from locust import User, task
 from locust.exception import StopUser
-from locust.runners import MasterRunner, WorkerRunner
 
-from loadtest import distributed, open_settings, parent, seat, signals
-from loadtest.books import Books, exit_code
-from loadtest.deal import Dealer, Hand
-from loadtest.pacer import Pacer
-from loadtest.plan import Plan, planned
-from loadtest.share import WHOLE, Share
-from loadtest.tally import Tally
+from loadtest import distributed
+from loadtest.locust_stats import LocustStats
+from loadtest.pacer import Pacer, Plan
+from loadtest.rows import BROKEN, Journal
+from loadtest.settings import OpenSettings
+from loadtest.system import shortage
 
 __all__ = ["OpenLoop"]
 
@@ -28,12 +25,7 @@ FILE = "loadtest/openloop.py"
 
 log = logging.getLogger(__name__)
 
-try:
-    chosen = open_settings.read(os.environ)
-    place = seat.read(os.environ)
-    parent.end_with_it(os.environ)
-except ValueError as error:
-    sys.exit("\n".join(f"{FILE}: {line}" for line in str(error).splitlines()))
+chosen = distributed.settings_of(OpenSettings)
 
 
 class OpenLoop(User):
@@ -44,88 +36,81 @@ class OpenLoop(User):
 
     @task
     def send_all(self) -> None:
-        """All of it, from its first arrival to its last answer."""
-        environment = self.environment
-        books: Books = environment.books
-        share = environment.hand.take()
-        if share is None:
-            books.refuse()
+        """Send all of it, from its first arrival to its last answer."""
+        load: Load = self.environment.load
+        shard = load.role.take_shard()
+        if shard is None:
+            load.refuse()
             raise StopUser
         try:
-            plan = self.plan(share)
+            plan = Plan(chosen, self.host or "", shard)
         except ValueError as error:
-            environment.process_exit_code = 1
+            self.environment.process_exit_code = 1
             log.error("host = %r: must be %s", self.host, error)
         else:
             log.info("%s", plan.story)
-            books.carry_out(Pacer(plan, books.journal, Tally(environment.stats)))
-        if not books.stopping:
-            environment.part.finish()
+            load.carry_out(plan)
+        if load.role.testing:
+            load.role.finish()
         raise StopUser
 
-    def plan(self, share: Share = WHOLE) -> Plan:
-        """What is to be sent.
 
-        Raises:
-            ValueError: `host` will not do; the message says what it must be.
-        """
-        return planned(chosen, self.host or "", share)
-
-
-def install(environment: Any, runner: Any, **_more: object) -> None:
-    """Locust's `init` listener: this process's books, its part, and an orderly end."""
-    options = environment.parsed_options
-    try:
-        if isinstance(runner, MasterRunner):
-            require_one_schedule(options)
-        path = distributed.rows_path(runner, chosen.rows, place)
-    except ValueError as error:
-        sys.exit(f"{FILE}: {error}")
-    environment.books = books = Books(path)
-    environment.hand = hand = Hand()
-    environment.part = part = distributed.join(
-        environment, runner, chosen.rows, place, books.told, when_all_told=runner.quit
-    )
-    if isinstance(runner, MasterRunner):
-        Dealer(environment, runner, options.expect_workers)
-    elif isinstance(runner, WorkerRunner):
-        hand.listen(runner)
-    environment.events.test_start.add_listener(books.on_test_start)
-    environment.events.test_stopping.add_listener(books.on_test_stopping)
-
-    def on_quitting(**_more: object) -> None:
-        # Locust fires this twice after a signal; the user still runs then, and Locust would end it
-        # only after it has decided on the exit code.
-        environment.events.quitting.remove_listener(on_quitting)
-        signals.call_on_the_next(books.cut)
-        told = part.end()
-        if told.problem or (chosen.rows and part.speaks):
-            line = told.problem or f"{told.counts.written} in {chosen.rows}"
-            print(f"client rows: {line}", file=sys.stderr)
-        environment.process_exit_code = exit_code(told) or environment.process_exit_code or 0
-
-    environment.events.quitting.add_listener(on_quitting)
-    signals.let_ctrl_c_strike_only_the_main_greenlet()
-
-
-def require_one_schedule(options: Any) -> None:
-    """Check that a master can deal out the schedule to as many workers as are expected.
+class Load:
+    """The open loop of this process: its role, and the pacer that sends.
 
     Raises:
-        ValueError: it cannot; the message says why.
+        ValueError: Locust was started so that the load cannot run; the message says why.
+        OSError: the file for the rows cannot be opened; Locust then ends the process.
     """
-    if not options.headless:
-        raise ValueError("--master: needs --headless, for all workers share one schedule")
-    if options.expect_workers > chosen.connections:
-        raise ValueError(
-            f"--expect-workers {options.expect_workers}: must be at most BULKHEAD_CONNECTIONS, "
-            f"which is {chosen.connections}"
-        )
+
+    def __init__(self, environment: Any) -> None:
+        self.role = distributed.join(environment, chosen, Journal, distributed.OpenMaster)
+        self.role.on_next_signal = self.cut
+        self._stats = environment.stats
+        self._pacer: Pacer | None = None
+        environment.process_exit_code = 0  # also when requests fail
+        environment.events.test_stopping.add_listener(self._on_test_stopping)
+
+    def carry_out(self, plan: Plan) -> None:
+        """Send what is planned, and count it, however that ends."""
+        journal = self.role.journal
+        self._pacer = Pacer(plan, journal, LocustStats(self._stats))
+        try:
+            self._pacer.run()
+        except Exception as error:
+            # Locust would log it and begin the schedule anew.
+            short = shortage(error) if isinstance(error, OSError) else ""
+            if short:
+                journal.broken = f"{BROKEN}: {short}, or ask for fewer connections"
+                log.error(journal.broken)
+            else:
+                journal.broken = BROKEN
+                log.exception(BROKEN)
+        finally:
+            self._pacer = None
+
+    def refuse(self) -> None:
+        """Note that a user has nothing to send: the load is not what was asked for."""
+        log.error("a user without a shard: workers have come or gone while the load ran")
+        self.role.journal.broken = BROKEN
+
+    def _on_test_stopping(self, **_more: object) -> None:
+        if self._pacer:
+            self._pacer.stop()
+            log.info("no more arrivals; what is in flight may finish")
+
+    def cut(self) -> None:
+        """Wait for no answer any more."""
+        if self._pacer:
+            self._pacer.cut()
 
 
-def patient_stop(parser: Any, **_more: object) -> None:
-    """A stop waits for the requests in flight, unless --stop-timeout says otherwise."""
-    parser.set_defaults(stop_timeout=chosen.request_timeout_s + 1)
+def install(environment: Any, **_more: object) -> None:
+    """Locust's `init` listener."""
+    try:
+        environment.load = Load(environment)
+    except ValueError as error:
+        sys.exit(f"{FILE}: {error}")
 
 
 def no_forks(parser: Any, **_more: object) -> None:
@@ -136,5 +121,5 @@ def no_forks(parser: Any, **_more: object) -> None:
 
 events: Any = locust.events
 events.init.add_listener(install)
-events.init_command_line_parser.add_listener(patient_stop)
+events.init_command_line_parser.add_listener(distributed.patient_stop(chosen.request_timeout_s))
 events.init_command_line_parser.add_listener(no_forks)

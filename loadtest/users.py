@@ -5,6 +5,7 @@ They are closed-loop: a user sends its next request only after the last one has 
 
 import random
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import gevent
@@ -12,42 +13,26 @@ import msgspec
 from locust import User, task
 from locust.exception import StopTest
 
-from loadtest import entries
-from loadtest.client import Client, Outcome, Request
-from loadtest.entries import Entry
-from loadtest.mix import ENTRIES, HTML
-from loadtest.settings import address
-from loadtest.wire import Answer, Connection
+from loadtest.answer import Answer
+from loadtest.client import Client, Outcome
+from loadtest.requests import CREATE, HTML, KINDS, Entry, Kind, shown
 
 MOST_ENTRIES = 50
 
 STYLESHEET = re.compile(r'href="(/static/[^"]+\.css[^"]*)"')
 
-
-class Whoami(msgspec.Struct):
-    """The part of /api/v1/whoami that a Reader looks at."""
-
-    instance: str
-
-
-class Page(msgspec.Struct):
-    """The part of a list of entries that a Reader looks at."""
-
-    entries: list[Entry]
-
-
-class Session(msgspec.Struct):
-    """The part of /session that a Browser looks at."""
-
-    visits: int
+ABOUT = Kind("about", "GET", "/about", 200, accept=HTML)
+SESSION = Kind("session", "GET", "/session", 200)
+WHOAMI = Kind("whoami", "GET", "/api/v1/whoami", 200)
+WORK = Kind("work", "GET", "/api/v1/work", 200, query="?ms=5&cpu_ms=1&bytes=256")
 
 
 class OnceUser(User):
-    """A user whose client sends each request exactly once (loadtest.wire says how).
+    """A user whose client sends each request exactly once (channel.py says how).
 
     `think_s` is the range of its pauses between tasks, `pace` multiplies them. The time-outs are in
-    seconds; every request ends within `request_timeout_s`. Its locustfile installs
-    loadtest.evidence, which makes the recorder.
+    seconds; every request ends within `request_timeout_s`. Its locustfile calls
+    distributed.record_closed, which makes the recorder.
     """
 
     abstract = True
@@ -60,17 +45,15 @@ class OnceUser(User):
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
         try:
-            where = address(self.host or "")
+            self.client = Client(
+                self.host or "", environment, self.connect_timeout_s, self.request_timeout_s
+            )
         except ValueError as error:
             environment.process_exit_code = 1
-            raise StopTest(f"host = {error}") from error
-        connection = Connection(where, self.connect_timeout_s, self.request_timeout_s)
-        self.client = Client(
-            self.host or "", connection, environment.recorder, environment.events.request
-        )
+            raise StopTest(f"host = {self.host!r}: must be {error}") from error
 
     def on_start(self) -> None:
-        """Called by Locust when this user begins: not all of them in the same instant."""
+        """Begin after a pause, so that not all users begin in the same instant."""
         gevent.sleep(self.wait_time())
 
     def wait_time(self) -> float:
@@ -78,8 +61,23 @@ class OnceUser(User):
         return random.uniform(*self.think_s) * self.pace
 
     def on_stop(self) -> None:
-        """Called by Locust when this user ends."""
+        """Close the connection."""
         self.client.close()
+
+    def create_entry(self, account: str, memo: str) -> Entry | None:
+        """POST a new entry; None when it is not known to be there as written."""
+        body = {"account": account, "amount": any_amount(), "memo": memo}
+
+        def is_new(answer: Answer) -> str:
+            entry_id = answer.header("location").rpartition("/")[2]
+            return _holds(answer, msgspec.convert(body | {"id": entry_id, "version": 1}, Entry))
+
+        outcome = self.client.send(CREATE, body=body, check=is_new)
+        return None if outcome.wrong else msgspec.json.decode(outcome.answer.body, type=Entry)
+
+    def ask(self, kind: str, entry: Entry, body: Mapping[str, object] | None = None) -> Outcome:
+        """GET, PUT or PATCH an entry; the answer must hold `entry`, version included."""
+        return self.client.send(KINDS[kind], entry.id, body, lambda answer: _holds(answer, entry))
 
 
 class Browser(OnceUser):
@@ -95,8 +93,8 @@ class Browser(OnceUser):
 
     @task(4)
     def home(self) -> None:
-        """The ledger page; what it links to is fetched by `style`."""
-        outcome = self._page("/")
+        """The ledger page; `style` fetches the style sheet that it links to."""
+        outcome = self.client.send(KINDS["page"], check=_is_html_page)
         if outcome.wrong:
             self.visits = None
         else:
@@ -106,31 +104,27 @@ class Browser(OnceUser):
     @task(2)
     def about(self) -> None:
         """The page about the service."""
-        self._page("/about")
+        self.client.send(ABOUT, check=_is_html_page)
 
     @task(3)
     def session(self) -> None:
         """The visit counter in the session cookie goes up by one, whichever instance answers."""
-        self.client.send(Request(method="GET", target="/session", check=self._counts_up))
+        self.client.send(SESSION, check=self._counts_up)
 
     @task(1)
     def style(self) -> None:
         """A style sheet of the ledger page."""
         if not self.stylesheets:
             return self.home()
-        target = random.choice(self.stylesheets)
-        self.client.send(Request(method="GET", target=target, accept="text/css", check=_not_empty))
+        path, mark, query = random.choice(self.stylesheets).partition("?")
+        kind = Kind("style", "GET", path, 200, query=mark + query, accept="text/css")
+        self.client.send(kind, check=_not_empty)
         return None
-
-    def _page(self, target: str) -> Outcome:
-        return self.client.send(
-            Request(method="GET", target=target, accept=HTML, check=_is_html_page)
-        )
 
     def _counts_up(self, answer: Answer) -> str:
         before = self.visits
-        # What the cookie holds now, right or not, is what the next visit counts on from.
-        self.visits = msgspec.json.decode(answer.body, type=Session).visits
+        # The next visit counts on from the cookie's value, right or not.
+        self.visits = msgspec.json.decode(answer.body, type=dict[str, Any]).get("visits")
         as_expected = before is None or self.visits == before + 1
         return "" if as_expected else "the session's visits did not go up by one"
 
@@ -140,6 +134,7 @@ class Reader(OnceUser):
 
     weight = 5
     think_s = (0.05, 0.15)
+    does_work = True  # without stack.admin nobody serves it
 
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
@@ -148,34 +143,35 @@ class Reader(OnceUser):
     @task(3)
     def whoami(self) -> None:
         """Who answers; the body and the identity header must name the same instance."""
-        self.client.send(Request(method="GET", target="/api/v1/whoami", check=_same_instance))
+        self.client.send(WHOAMI, check=_same_instance)
 
     @task(2)
     def first_page(self) -> None:
         """The first page of all entries."""
-        target = f"{ENTRIES}?limit=20"
-        self.client.send(Request(method="GET", target=target, check=_at_most_20))
+        self.client.send(KINDS["list"], check=_at_most_20)
 
     @task(4)
     def get(self) -> None:
         """The own entry; it never changes, so it must always be what was written."""
         if self.entry is None:
-            self.entry = entries.create(self.client, f"reader-{self.client.token}", "read only")
+            self.entry = self.create_entry(f"reader-{self.client.token}", "read only")
         else:
-            entries.get(self.client, self.entry)
+            self.ask("get", self.entry)
 
     @task(1)
     def work(self) -> None:
         """A little waiting, a little computing, a little body."""
-        target = "/api/v1/work?ms=5&cpu_ms=1&bytes=256"
-        self.client.send(Request(method="GET", target=target, check=_has_256_octets))
+        if not self.does_work:
+            return self.whoami()
+        self.client.send(WORK, check=_has_256_bytes)
+        return None
 
 
 class Writer(OnceUser):
     """Creates, replaces, changes, reads and deletes entries that no one else touches.
 
-    An entry is set aside before each write and taken back only when the answer says what became
-    of it. Without an answer nothing is known, so the entry is never looked at again.
+    An entry is set aside before each write and taken back only when the answer tells its new
+    state. Without an answer nothing is known, so the entry is never looked at again.
     """
 
     weight = 2
@@ -191,30 +187,31 @@ class Writer(OnceUser):
         """A new entry, or, with many entries already, one less."""
         if len(self.entries) >= MOST_ENTRIES:
             return self.delete()
-        self._keep(entries.create(self.client, self.account, "new"))
+        self._keep(self.create_entry(self.account, "new"))
         return None
 
     @task(2)
     def replace(self) -> None:
         """PUT: a new amount and memo."""
         if entry := self._take():
-            changed = entry.next(amount=entries.any_amount(), memo="replaced")
-            if not entries.put(self.client, changed).wrong:
+            changed = _next(entry, amount=any_amount(), memo="replaced")
+            body = {"account": entry.account, "amount": changed.amount, "memo": changed.memo}
+            if not self.ask("put", changed, body).wrong:
                 self._keep(changed)
 
     @task(2)
     def change(self) -> None:
         """PATCH: a new amount, the rest stays."""
         if entry := self._take():
-            changed = entry.next(amount=entries.any_amount())
-            if not entries.patch(self.client, changed, changed.amount).wrong:
+            changed = _next(entry, amount=any_amount())
+            if not self.ask("patch", changed, {"amount": changed.amount}).wrong:
                 self._keep(changed)
 
     @task(3)
     def read(self) -> None:
         """GET: without an answer the entry stays known, for a read changes nothing."""
         if entry := self._take():
-            outcome = entries.get(self.client, entry)
+            outcome = self.ask("get", entry)
             if outcome.error or not outcome.wrong:
                 self._keep(entry)
 
@@ -222,7 +219,7 @@ class Writer(OnceUser):
     def delete(self) -> None:
         """DELETE: whatever the answer, the entry is not used again."""
         if entry := self._take():
-            entries.delete(self.client, entry)
+            self.client.send(KINDS["delete"], entry.id)
 
     def _take(self) -> Entry | None:
         """One of the entries, which is then no longer among them; None, once, when none is left."""
@@ -236,6 +233,28 @@ class Writer(OnceUser):
             self.entries[entry.id] = entry
 
 
+def any_amount() -> int:
+    """An amount like any other."""
+    return random.randint(-999, 999)
+
+
+def _next(entry: Entry, **changes: Any) -> Entry:
+    """The entry after one more write."""
+    return msgspec.structs.replace(entry, version=entry.version + 1, **changes)
+
+
+def _holds(answer: Answer, entry: Entry) -> str:
+    """What is wrong with an answer that must hold `entry`, or ""."""
+    shown = msgspec.json.decode(answer.body, type=Entry)
+    if shown.version != entry.version:
+        return "the entry's version is not what was written"
+    if shown != entry:
+        return "the entry is not what was written"
+    if answer.header("etag") != f'"{entry.version}"':
+        return "the ETag is not the entry's version"
+    return ""
+
+
 def _is_html_page(answer: Answer) -> str:
     return "" if b"</html>" in answer.body.lower() else "not a whole HTML page"
 
@@ -245,15 +264,15 @@ def _not_empty(answer: Answer) -> str:
 
 
 def _same_instance(answer: Answer) -> str:
-    instance = msgspec.json.decode(answer.body, type=Whoami).instance
+    instance = msgspec.json.decode(answer.body, type=dict[str, Any]).get("instance")
     same = instance == answer.header("x-instance")
     return "" if same else "the body names another instance than the header"
 
 
 def _at_most_20(answer: Answer) -> str:
-    page = msgspec.json.decode(answer.body, type=Page)
-    return "" if len(page.entries) <= 20 else "more entries than asked for"
+    entries = shown(KINDS["list"], answer.body) or []
+    return "" if len(entries) <= 20 else "more entries than asked for"
 
 
-def _has_256_octets(answer: Answer) -> str:
-    return "" if len(answer.body) == 256 else "not as many octets as asked for"
+def _has_256_bytes(answer: Answer) -> str:
+    return "" if len(answer.body) == 256 else "not as many bytes as asked for"

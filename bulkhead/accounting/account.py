@@ -24,7 +24,8 @@ STEPS = {
     if path.name.endswith(".sql")
 }
 INSTANCES = (
-    "CREATE TABLE instances (address VARCHAR, name VARCHAR, service VARCHAR, configured BOOLEAN)"
+    "CREATE TABLE instances "
+    "(address VARCHAR, name VARCHAR, service VARCHAR, configured BOOLEAN, kind VARCHAR)"
 )
 VERSION = hashlib.sha256("".join([INSTANCES, *STEPS.values()]).encode()).hexdigest()
 """Names the tables as these steps make them; an account that others made is made again."""
@@ -62,7 +63,7 @@ def fill(database: duckdb.DuckDBPyConnection, run: RunDir) -> None:
     facts = evidence.facts(run)
     sources = evidence.sources(run)
     database.execute(INSTANCES)
-    database.executemany("INSERT INTO instances VALUES (?, ?, ?, ?)", facts.instances())
+    database.executemany("INSERT INTO instances VALUES (?, ?, ?, ?, ?)", facts.instances())
     database.execute("SET VARIABLE wall_offset = ?", (facts.wall_minus_monotonic,))
     database.execute("SET VARIABLE watched = ?", (run.watch_rows.exists(),))
     for name, step in STEPS.items():

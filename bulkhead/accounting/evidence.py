@@ -2,8 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -20,6 +18,7 @@ from bulkhead.records import (
     ProxyRow,
     ServiceRow,
     WatchRow,
+    encode,
     read_rows,
 )
 from bulkhead.rundir import RunDir
@@ -29,18 +28,20 @@ MOST_INSTANCES = 64  # of a service, as topology/model.py allows
 
 @dataclass(frozen=True)
 class Source:
-    """A file of rows."""
+    """A file of rows. `observer` names one of the stack's own, which a full disk may have cut."""
 
     path: Path
     shape: type[msgspec.Struct]
+    observer: str = ""
 
 
 class _Service(msgspec.Struct):
-    """What the account must know of a service of the configuration."""
+    """The part of a service's configuration that the account needs."""
 
     host: str
     port: int
     instances: int
+    kind: str = ""
 
 
 class _Configuration(msgspec.Struct):
@@ -48,22 +49,23 @@ class _Configuration(msgspec.Struct):
 
 
 class Facts(msgspec.Struct):
-    """What the account must know of run.json; `seen` only of a stack on several hosts."""
+    """The part of run.json that the account needs; `seen` only for a stack on several hosts."""
 
     wall_minus_monotonic: float
     configuration: _Configuration
     seen: list[tuple[str, str, str]] = msgspec.field(default_factory=list, name="instances")
 
-    def instances(self) -> list[tuple[str, str, str, bool]]:
-        """(address, instance, service, configured) of every instance that there can have been.
+    def instances(self) -> list[tuple[str, str, str, bool, str]]:
+        """(address, instance, service, configured, kind) of every instance there can have been.
 
         Those of several hosts have been seen (address, instance, service). On one host `scale`
         could have added those that are not in the topology: a service can grow until its ports
         meet those of another one, or to as many as a topology may have.
         """
-        if self.seen:
-            return [(*one, True) for one in self.seen]
         services = self.configuration.services
+        if self.seen:
+            kinds = {name: one.kind for name, one in services.items()}
+            return [(*one, True, kinds.get(one[2], "")) for one in self.seen]
         found = []
         for service, one in services.items():
             gaps = (other.port - one.port for other in services.values() if other.host == one.host)
@@ -74,6 +76,7 @@ class Facts(msgspec.Struct):
                     f"{service}-{number}",
                     service,
                     number <= one.instances,
+                    one.kind,
                 )
                 for number in range(1, most + 1)
             ]
@@ -98,12 +101,12 @@ def sources(run: RunDir) -> dict[str, Source]:
     """Which step takes in which file of rows, and the shape of its lines."""
     return {
         "20-client.sql": Source(run.client_rows, ClientRow),
-        "21-proxy.sql": Source(run.proxy_rows, ProxyRow),
-        "22-service.sql": Source(run.service_rows, ServiceRow),
+        "21-proxy.sql": Source(run.proxy_rows, ProxyRow, "proxy"),
+        "22-service.sql": Source(run.service_rows, ServiceRow, "service"),
         "23-effects.sql": Source(run.effects, EffectRow),
         "24-entries.sql": Source(run.entries, EntryRow),
         "25-events.sql": Source(run.events, Event),
-        "26-watch.sql": Source(run.watch_rows, WatchRow),
+        "26-watch.sql": Source(run.watch_rows, WatchRow, "watch"),
     }
 
 
@@ -120,47 +123,35 @@ def fingerprint(run: RunDir) -> str:
 def take_in(database: duckdb.DuckDBPyConnection, step: str, source: Source) -> None:
     """Run a step that reads the file of the variable `rows`; an absent file has no rows.
 
+    What a full disk has cut of the stack's own rows is left out, and counted in `lost_rows`.
+
     Raises:
         EvidenceError: a line is no row; it names the file and the line.
     """
     if not source.path.exists():
         return
     try:
-        _take_in(database, step, source.path)
+        _run(database, step, source.path)
     except (duckdb.InvalidInputException, duckdb.ConstraintException) as error:
-        problem = _first_problem(source)
-        if problem:
-            raise EvidenceError(problem) from error
-        # Every line is a row, so it is the encoding: a client's bytes are logged as they came.
-        with _as_utf8(source.path) as readable:
+        # A line is no row, or was cut; or it is the encoding: of a client's bytes as they came.
+        cut: list[int] = []
+        rows = read_rows(source.path, source.shape, cut.append if source.observer else None)
+        with NamedTemporaryFile(dir=source.path.parent, prefix=".account-") as copy:
             try:
-                _take_in(database, step, readable)
+                copy.writelines(encode(row) + b"\n" for row in rows)
+                copy.flush()
+                _run(database, step, Path(copy.name))
+            except msgspec.DecodeError as problem:
+                raise EvidenceError(str(problem)) from error
             except duckdb.Error as again:
                 raise EvidenceError(f"{source.path}: {again}") from again
+        if cut:
+            lost = (source.observer, source.path.name, len(cut))
+            database.execute("INSERT INTO lost_rows VALUES (?, ?, 'cut', ?)", lost)
 
 
-def _take_in(database: duckdb.DuckDBPyConnection, step: str, path: Path) -> None:
+def _run(database: duckdb.DuckDBPyConnection, step: str, path: Path) -> None:
     # A file's name is a pattern to DuckDB.
     pattern = re.sub(r"([*?\[])", r"[\1]", str(path))
     database.execute("SET VARIABLE rows = ?", (pattern,))
     database.execute(step)
-
-
-def _first_problem(source: Source) -> str:
-    """The first line that is no row, in words; "" when there is none."""
-    try:
-        for _ in read_rows(source.path, source.shape):
-            pass
-    except msgspec.DecodeError as error:
-        return str(error)
-    return ""
-
-
-@contextmanager
-def _as_utf8(path: Path) -> Iterator[Path]:
-    """A copy in which what is no UTF-8 has become U+FFFD, as `read_rows` has it."""
-    with NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=".account-") as copy:
-        with path.open(encoding="utf-8", errors="replace") as lines:
-            copy.writelines(lines)
-        copy.flush()
-        yield Path(copy.name)

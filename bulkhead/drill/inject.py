@@ -1,29 +1,75 @@
-"""Carries out the schedule of faults: each injection in a thread of its own, so that they overlap.
+"""The schedule of a drill's faults and of its load, and the injections, each in its own thread.
 
-Whatever ends a run, every injection leaves its context, which undoes the fault and proves it.
+Whatever ends a run, every injection leaves its context, which heals the fault and proves it.
 """
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
 
+from bulkhead import interrupts
 from bulkhead.clock import now
-from bulkhead.control import interrupts
-from bulkhead.drill.events import Events
-from bulkhead.drill.schedule import Injection
-from bulkhead.drill.spec import FaultSection
+from bulkhead.drill.observe import Events
+from bulkhead.drill.spec import FaultSection, LoadSection, PhasesSection
 from bulkhead.errors import EvidenceError
-from bulkhead.faults import base, targets
-from bulkhead.faults.base import Site
-from bulkhead.hosts.base import Host
-from bulkhead.topology.model import Instance, Topology
+from bulkhead.faults import contract
+from bulkhead.faults.contract import Site, Target
+from bulkhead.topology.model import Topology
+
+
+@dataclass(frozen=True)
+class Injection:
+    """One injection that is planned: the `n`-th of the run."""
+
+    n: int
+    at_s: float  # from the start of the faults phase
+    fault: FaultSection
+    chance: Random  # its own: the picks of one injection do not depend on the others
+
+
+def plan(faults: Sequence[FaultSection], seed: int) -> list[Injection]:
+    """Every injection of a drill, in the order in which they start."""
+    times = sorted(
+        (moment, number)
+        for number, line in enumerate(faults)
+        for moment in _moments(line, f"{seed} line {number}")
+    )
+    return [
+        Injection(n, at_s, faults[number], Random(f"{seed}-{n}"))
+        for n, (at_s, number) in enumerate(times, 1)
+    ]
+
+
+def _moments(line: FaultSection, seed: str) -> Iterator[float]:
+    chance = Random(seed)
+    for number in range(line.times):
+        steps = chance.random() * line.times if line.random else number
+        yield line.at_s + steps * line.every_s
+
+
+def rates(load: LoadSection, phases: PhasesSection) -> list[tuple[float, float]]:
+    """From which second of the load on it has which rate; the first is at 0.
+
+    A phase's rate lasts as long as the phase is planned to. When faults take longer to be healed,
+    the load does not wait for them: it has the recovery's rate by then.
+    """
+    steps: list[tuple[float, float]] = []
+    moment = 0.0
+    for phase, seconds in phases.lengths.items():
+        rate = load.rates.get(phase, load.rate)
+        if seconds and (not steps or steps[-1][1] != rate):
+            steps.append((moment, rate))
+        moment += seconds
+    return steps
 
 
 def longest_s(faults: Sequence[FaultSection], topology: Topology) -> float:
-    """How long the last injection may take from its begin until it is undone."""
-    hold_s = max((one.hold_s for one in faults), default=0.0)
-    patience_s = max((base.known()[one.fault].patience_s for one in faults), default=0.0)
-    return hold_s + patience_s + max(one.grace_s for one in topology.services.values())
+    """How long the last injection may take from its start until it is healed."""
+    duration_s = max((line.duration_s for line in faults), default=0.0)
+    patience_s = max((contract.known()[line.fault].patience_s for line in faults), default=0.0)
+    return duration_s + patience_s + max(service.grace_s for service in topology.services.values())
 
 
 class Injector:
@@ -38,68 +84,64 @@ class Injector:
         self._threads: list[threading.Thread] = []
 
     def run(self, until: float) -> None:
-        """Begin each injection at its time; return at monotonic time `until`, or when told to."""
-        began = now()
-        for one in self._plan:
-            if self._site.ending.wait(max(0.0, began + one.at_s - now())):
+        """Start each injection at its time; return at monotonic time `until`, or when told to."""
+        start = now()
+        for planned in self._plan:
+            if self._site.ending.wait(max(0.0, start + planned.at_s - now())):
                 return
-            thread = threading.Thread(target=self._one, args=(one,), name=f"injection-{one.n}")
+            name = f"injection-{planned.n}"
+            thread = threading.Thread(target=self._inject, args=(planned,), name=name)
             self._threads.append(thread)
             thread.start()
         self._site.ending.wait(max(0.0, until - now()))
 
-    def undo(self) -> None:
-        """End every hold now, and wait until everything is undone; no signal cuts that short."""
+    def heal(self) -> None:
+        """End every fault now, and wait until all are healed; no signal cuts that short."""
         self._site.ending.set()
-        with interrupts.held():
+        with interrupts.signals_deferred():
             self.join()
 
     def join(self) -> None:
-        """Wait until every injection that was begun is undone.
+        """Wait until every injection that was started is healed.
 
         Raises:
-            EvidenceError: one of them is not, and nobody knows why.
+            EvidenceError: one of them neither ends nor fails.
         """
-        deadline = now() + longest_s([one.fault for one in self._plan], self._site.topology)
+        deadline = now() + longest_s([planned.fault for planned in self._plan], self._site.topology)
         for thread in self._threads:
             thread.join(max(0.0, deadline - now()))
         if left := [thread.name for thread in self._threads if thread.is_alive()]:
-            raise EvidenceError(f"{', '.join(left)}: neither undone nor given up")
+            raise EvidenceError(f"{', '.join(left)}: neither healed nor given up")
 
-    def _one(self, injection: Injection) -> None:
-        name, n = injection.fault.fault, injection.n
-        fault = base.make(name, injection.fault.params)
-        chosen: tuple[Instance, ...] | tuple[Host, ...] = ()
-        where = injection.fault.target
+    def _inject(self, planned: Injection) -> None:
+        name, n = planned.fault.fault, planned.n
+        fault = contract.make(name, planned.fault.params)
+        chosen: Sequence[Target] = ()
+        where = planned.fault.target
         try:
-            chosen = self._choose(injection)
-            where = " ".join(one.name for one in chosen) or where
-            if not chosen and fault.on != "proxy":
+            chosen = self._choose(planned)
+            where = " ".join(target.name for target in chosen) or where
+            if fault.has_targets and not chosen:
                 why = "nothing was alive and free of another fault to do it to"
                 self._events.note("skipped", where, name, n, why)
                 return
             self._events.note("inject", where, name, n)
-            injected = fault.inject(self._site, chosen)
+            injected = fault.injected(self._site, chosen)
             with injected as proof:
-                self._events.note("held", where, name, n, proof)
-                self._site.ending.wait(injection.fault.hold_s)
+                self._events.note("confirmed", where, name, n, proof)
+                self._site.ending.wait(planned.fault.duration_s)
                 self._events.note("heal", where, name, n)
-            self._events.note("healed", where, name, n, injected.undone)
+            self._events.note("healed", where, name, n, injected.healed)
         except Exception as error:  # whatever it was: the judge must know, and the others go on
             self._events.note("failed", where, name, n, str(error) or repr(error))
         finally:
             with self._choosing:
-                self._busy.subtract(one.name for one in chosen)
+                self._busy.subtract(target.name for target in chosen)
 
-    def _choose(self, injection: Injection) -> tuple[Instance, ...] | tuple[Host, ...]:
-        """The targets; what another injection still holds is not chosen by chance."""
-        words, chance, hosts = injection.fault.target, injection.chance, self._site.hosts
+    def _choose(self, planned: Injection) -> Sequence[Target]:
+        """The targets. `any` takes none that is still under another fault."""
         with self._choosing:
             busy = frozenset(+self._busy)
-            chosen: tuple[Instance, ...] | tuple[Host, ...]
-            if hosts:
-                chosen = targets.choose_hosts(hosts, words, chance, busy)
-            else:
-                chosen = targets.choose(self._site, words, chance, busy)
-            self._busy.update(one.name for one in chosen)
+            chosen = self._site.choose(planned.fault.target, planned.chance, busy)
+            self._busy.update(target.name for target in chosen)
             return chosen

@@ -8,30 +8,25 @@ from pathlib import Path
 
 from bulkhead import rundir
 from bulkhead.clock import now, pause
-from bulkhead.control.start import Say
-from bulkhead.drill import evidence, ledger, schedule
-from bulkhead.drill.distant import DistantObserver
-from bulkhead.drill.events import Events
-from bulkhead.drill.evidence import Mark
-from bulkhead.drill.generator import Generator
-from bulkhead.drill.inject import Injector, longest_s
-from bulkhead.drill.judged import judged
-from bulkhead.drill.observer import Observer
-from bulkhead.drill.progress import Progress
-from bulkhead.drill.schedule import Injection
+from bulkhead.drill import collect, inject, ledger
+from bulkhead.drill.collect import Mark
+from bulkhead.drill.inject import Injector
+from bulkhead.drill.observe import DistantObserver, Events, Observer, Progress
+from bulkhead.drill.open_load import OpenLoad
 from bulkhead.drill.spec import Drill, available
 from bulkhead.drill.swarm import BOOT_S
-from bulkhead.faults.base import Site
+from bulkhead.faults.contract import Site
 from bulkhead.judge.verdict import Verdict
 from bulkhead.report import html
 from bulkhead.rundir import RunDir
+from bulkhead.supervise.home import Say
 
 Stage = Callable[[], AbstractContextManager[Site]]
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run that has ended: where its evidence is, and what came of it."""
+    """A run that has ended: its folder with the evidence, and its verdict."""
 
     drill: Drill
     seed: int
@@ -40,7 +35,7 @@ class Run:
     seconds: float
 
     def as_dict(self) -> dict[str, object]:
-        """What a program is told of it."""
+        """The run for a program."""
         return {
             "drill": self.drill.name,
             "seed": self.seed,
@@ -57,8 +52,7 @@ def run(stage: Stage, drill: Drill, seed: int, runs: Path, say: Say) -> Run:
         ConfigError, StateError, StartError: the stack or the load did not start.
         EvidenceError: rows are missing, so that nothing can be judged.
     """
-    began = now()
-    planned = schedule.plan(drill.file.faults, seed)
+    start = now()
     say(f"{drill.name}: {drill.file.title} (seed {seed})")
     with stage() as site:
         available(drill, site)
@@ -69,51 +63,49 @@ def run(stage: Stage, drill: Drill, seed: int, runs: Path, say: Say) -> Run:
         out.drill_json.write_text(json.dumps(drill.as_dict(seed), indent=2) + "\n")
         say(f"  run folder: {out.path}")
         books = ledger.of(site)
-        since = evidence.mark(site.homes, books)
-        try:
-            _load_and_break(site, drill, planned, seed, out, since, say)
-        finally:
-            try:
-                # The ledger first: whatever it has applied by now has its rows by then.
-                evidence.keep_ledger(books, since, out)
-            finally:
-                evidence.keep(since, out)
-                evidence.keep_logs(site.homes, out)
-    verdict = judged(out)
-    html.write(out)
-    return Run(drill, seed, out, verdict, now() - began)
+        since = collect.mark(site.homes, books)
+        with collect.room_for(out), ExitStack() as ends:
+            ends.callback(collect.keep_logs, site.homes, out)
+            ends.callback(collect.keep, since, out)
+            # The ledger first: the effects in it have their rows by then.
+            ends.callback(collect.keep_ledger, books, since, out)
+            _load_and_break(site, drill, seed, out, since, say)
+    with collect.room_for(out):
+        verdict = collect.judged(out)
+        html.write(out)
+    return Run(drill, seed, out, verdict, now() - start)
 
 
 def _load_and_break(
-    site: Site,
-    drill: Drill,
-    planned: list[Injection],
-    seed: int,
-    out: RunDir,
-    since: Mark,
-    say: Say,
+    site: Site, drill: Drill, seed: int, out: RunDir, since: Mark, say: Say
 ) -> None:
     """The phases: warm up, measure a baseline, break things, and see that it recovers."""
     phases = drill.file.phases
-    rates = schedule.rates(drill.file.load, phases)
+    rates = inject.rates(drill.file.load, phases)
+    planned = inject.plan(drill.file.faults, seed)
     with ExitStack() as ends:
         events = Events(out.events)
         ends.callback(events.close)
-        observer = ends.enter_context(_observer(site, events, since, out, ends))
+        observer = ends.enter_context(
+            DistantObserver(site, site.hosts, events, since.keep_open, out)
+            if site.hosts
+            else Observer(site, events)
+        )
         events.note("phase", "warmup")
         load = ends.enter_context(
-            Generator(site, drill.file.load, rates, seed, _longest_s(drill, site), out)
+            OpenLoad(site, drill.file.load, rates, seed, _longest_s(drill, site), out)
         )
         load.start()
-        # Phases count from the begin of the load, so that each has the rate that it is to have.
+        # Phases count from the start of the load, so that each has the rate that it is to have.
         until = load.wait_for_rows() + phases.warmup_s
         progress = ends.enter_context(Progress(load.rows, observer, say))
         injector = Injector(site, planned, events)
-        ends.callback(injector.undo)
+        ends.callback(injector.heal)
 
         def enter(phase: str) -> float:
             load.require()
             observer.require()
+            events.require()
             progress.phase = phase
             return events.note("phase", phase)
 
@@ -128,15 +120,7 @@ def _load_and_break(
         _wait_until(enter("recovery") + phases.recovery_s)
         enter("end")
         load.stop()
-
-
-def _observer(site: Site, events: Events, since: Mark, out: RunDir, ends: ExitStack) -> Observer:
-    """Who watches. Of several hosts it also learns who had which address, for run.json."""
-    if site.hosts is None:
-        return Observer(site, events)
-    observer = DistantObserver(site, site.hosts, events, since.hold)
-    ends.callback(lambda: rundir.add_instances(out, observer.addresses()))
-    return observer
+        events.require()
 
 
 def _wait_until(moment: float) -> None:
@@ -144,7 +128,6 @@ def _wait_until(moment: float) -> None:
 
 
 def _longest_s(drill: Drill, site: Site) -> float:
-    """After this long the load ends by itself, whatever became of the drill that started it."""
-    phases = drill.file.phases
-    asked = phases.warmup_s + phases.baseline_s + phases.faults_s + phases.recovery_s
-    return asked + longest_s(drill.file.faults, site.topology) + BOOT_S
+    """After this long the load ends by itself, even if the drill that started it is dead."""
+    asked = sum(drill.file.phases.lengths.values())
+    return asked + inject.longest_s(drill.file.faults, site.topology) + BOOT_S

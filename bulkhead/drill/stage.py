@@ -5,24 +5,24 @@ ledger. Whatever an interrupted drill left there is stopped and removed first.
 """
 
 import copy
-import fcntl
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from bulkhead.control import interrupts, record, stack
-from bulkhead.control.ports import listeners
-from bulkhead.control.start import Say
-from bulkhead.drill import volumes
+from bulkhead import interrupts
+from bulkhead.drill import leftovers
 from bulkhead.drill.spec import Drill, fits
 from bulkhead.errors import ConfigError, StateError
-from bulkhead.faults.base import Site
-from bulkhead.hosts.kinds import KINDS
+from bulkhead.faults import disk
+from bulkhead.faults.contract import Site
+from bulkhead.hosts import KINDS
 from bulkhead.render.paths import Home
-from bulkhead.topology.load import assign, home_of, load, resolve
+from bulkhead.supervise import record, start, stop
+from bulkhead.supervise.home import Say
+from bulkhead.supervise.preflight import listeners
 from bulkhead.topology.model import Topology
+from bulkhead.topology.parse import assign, home_of, load, resolve
 
 # Below the range from which the kernel takes ports for outgoing connections (32768).
 FIRST_PORT, LAST_PORT = 18_000, 19_900
@@ -30,57 +30,50 @@ MOST_INSTANCES = 64  # of one service, by topology/model.py
 
 
 @contextmanager
-def own(path: Path, drill: Drill, assignments: Sequence[str], say: Say) -> Iterator[Site]:
-    """Start a stack from the topology in `path`, with the drill's settings and then the user's.
-
-    Raises:
-        StateError: another drill is running in this home folder.
-        ConfigError, StartError: as `bulkhead up`.
-    """
-    home = home_of(path, assignments) / "drill"
-    with _alone(home):
-        _clear(home, say)
-        place = [f'stack.home="{home}"', "stack.name=drill"]
-        settings = [*_free_ports(), *drill.file.settings, *assignments, *place]
-        topology = _require_evidence(load(path, settings))
-        fits(drill, topology)
-        try:
-            volumes.mount(home, drill.file.volumes)
-            stack.up(topology, lambda _line: None)
-            yield _site(topology)
-        finally:
-            with interrupts.held():  # it takes seconds, and must not be cut short
-                stack.down(Home(home), lambda _line: None)
-                volumes.unmount(home)
-
-
-@contextmanager
-def hosts(
+def own(
     path: Path, drill: Drill, assignments: Sequence[str], kind: str, say: Say
 ) -> Iterator[Site]:
-    """Start a stack on several hosts of that kind, with the settings as for `own`.
+    """Start a stack from the topology in `path`, with the drill's settings and then the user's.
+
+    If it is to have several hosts they are of that kind.
 
     Raises:
         StateError: another drill is running in this home folder, or there can be no such hosts.
-        ConfigError, StartError, HostError: one of them did not start.
+        ConfigError, StartError: as `bulkhead up`.
+        HostError: a host did not start.
     """
-    assert drill.file.hosts
-    home = home_of(path, assignments) / "drill"
-    with _alone(home):
-        _clear(home, say)
+    home = leftovers.folder(Home(home_of(path, assignments)))
+    count = drill.file.hosts.application if drill.file.hosts else 0
+    with leftovers.alone(home):
+        leftovers.remove(home, say)
         settings = [*drill.file.settings, *assignments]
-        topology = _require_evidence(load(path, [*settings, f'stack.home="{home}"']))
+        place = [f'stack.home="{home}"']
+        if not count:
+            settings = [*_free_ports(), *settings]
+            place.append("stack.name=drill")
+        topology = _require_evidence(load(path, [*settings, *place]))
         fits(drill, topology)
-        say(f"{drill.name}: starting hosts as {kind}")
-        made = KINDS[kind](topology, settings, home, drill.file.hosts.application)
+        hosts = None
+        if count:
+            say(f"{drill.name}: starting hosts as {kind}")
+            hosts = KINDS[kind](topology, settings, home, count)
         try:
-            made.begin()
-            found = record.read(made.proxy)
-            assert found, "a proxy that runs has left its record"
-            yield Site(made.proxy, topology, found, hosts=made)
+            if hosts:
+                hosts.start_all()
+                running = record.read(hosts.proxy)
+                assert running, "a proxy that runs has left its record"
+                yield Site(hosts.proxy, topology, running, hosts)
+            else:
+                disk.mount(home, drill.file.volumes)
+                start.up(topology, lambda _line: None)
+                yield Site(Home(home), topology, record.require(Home(home)))
         finally:
-            with interrupts.held():  # as above
-                made.end()
+            with interrupts.signals_deferred():  # it takes seconds, and must not be cut short
+                if hosts:
+                    hosts.end_all()
+                else:
+                    stop.down(Home(home), lambda _line: None)
+                    disk.unmount(home)
 
 
 @contextmanager
@@ -101,26 +94,9 @@ def here(home: Home, drill: Drill, assignments: Sequence[str]) -> Iterator[Site]
     if resolve(wanted, Path(running.source)).file != topology.file:
         raise ConfigError(
             f"{drill.path.name}: {' '.join(settings)}: is not in force in the stack that is up; "
-            "leave --here away, and the drill starts a stack of its own"
+            "omit --here, and the drill starts a stack of its own"
         )
-    yield _site(topology)
-
-
-def clear(home: Home, say: Say) -> None:
-    """Stop what an interrupted drill may have left in this home folder.
-
-    Raises:
-        StateError: a drill is running there.
-    """
-    path = home.path / "drill"
-    if path.exists():
-        with _alone(path):
-            _clear(path, say)
-
-
-def _site(topology: Topology) -> Site:
-    home = Home(topology.home)
-    return Site(home, topology, record.require(home))
+    yield Site(home, topology, running)
 
 
 def _require_evidence(topology: Topology) -> Topology:
@@ -132,40 +108,14 @@ def _require_evidence(topology: Topology) -> Topology:
     return topology
 
 
-@contextmanager
-def _alone(home: Path) -> Iterator[None]:
-    """One drill at a time may have a stack of its own in a home folder."""
-    home.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with home.with_suffix(".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StateError(
-                f"another drill is running in {home}: wait for it to end, or give this one a home "
-                "of its own with --set stack.home=FOLDER"
-            ) from None
-        yield
-
-
-def _clear(home: Path, say: Say) -> None:
-    found = record.read(Home(home))
-    if found and found.members():
-        say("an interrupted drill has left its stack behind; stopping it")
-        stack.down(Home(home), say)
-    for kind in KINDS.values():
-        kind.clear(home)
-    volumes.unmount(home)
-    shutil.rmtree(home, ignore_errors=True)
-
-
 def _free_ports() -> list[str]:
     """Assignments that put the proxy and every service on ports that nobody listens on."""
-    taken = {one.port for one in listeners()}
+    taken = {listener.port for listener in listeners()}
     block = 1 + 2 * MOST_INSTANCES
     blocks = list(range(FIRST_PORT, LAST_PORT - block, block))
-    # Two drills that start at one moment see the same free ports: let each begin elsewhere.
-    begin = os.getpid() % len(blocks)
-    for first in blocks[begin:] + blocks[:begin]:
+    # Two drills that start at one moment see the same free ports: let each look elsewhere first.
+    offset = os.getpid() % len(blocks)
+    for first in blocks[offset:] + blocks[:offset]:
         if not taken & set(range(first, first + block)):
             return [
                 f"proxy.listen=127.0.0.1:{first}",

@@ -3,54 +3,70 @@
 Locust is never imported: it patches the whole standard library of the process that imports it.
 """
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
+from bulkhead import interrupts
 from bulkhead.clock import wait_until
-from bulkhead.control import interrupts
-from bulkhead.control.logs import tail
-from bulkhead.drill import merge
+from bulkhead.drill.client_rows import end, merge
 from bulkhead.errors import EvidenceError, StartError
 from bulkhead.rundir import RunDir
+from bulkhead.supervise.status import tail
 
 MOST_WORKERS = 16
 BOOT_S = 30
 QUIT_S = 5  # a worker that its master has told to quit has only to end
-EXIT_ROWS = 3  # loadtest/evidence.py: a row is missing
+EXIT_ROWS = 3  # loadtest/rows.py: a row is missing
+VERDICT = "client rows: "  # the same: how a line about the rows begins
+
+# The variables of the user that are passed on: none that Locust or Python takes for a setting.
+KEPT = ("PATH", "LD_LIBRARY_PATH", "TZ")
 
 Child = subprocess.Popen[bytes]
+
+
+def environment(root: Path, home: Path) -> dict[str, str]:
+    """The environment of a Locust whose only settings are its command line and what is added here.
+
+    Locust reads LOCUST_* variables, ~/.locust.conf, and locust.conf and pyproject.toml in its
+    working directory; HTTP libraries read proxies and ~/.netrc, Python reads PYTHON*. So the
+    variables are a fixed list, and `home`, which has no such file, is home and working directory.
+    Modules are imported from `root`.
+    """
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+    return kept | {"HOME": str(home), "LANG": "C.UTF-8", "PYTHONPATH": str(root)}
 
 
 class Swarm:
     """Locust for the time of a context; at its end nothing of it runs any more.
 
-    All processes run `locustfile`, in the folder `root`; `options` are for the one that leads.
-    Their rows are to go to `out.client_rows`; those of several workers do so at the end.
+    All processes run `locustfile`, a path in the folder `root`; `options` are for the one that
+    leads, `settings` are for all of them (loadtest/settings.py). Their rows are to go to
+    `out.client_rows`; those of several workers do so at the end.
     """
 
     def __init__(
         self,
         locustfile: str,
         options: Sequence[str],
-        environment: Mapping[str, str],
+        settings: Mapping[str, object],
         workers: int,
         root: Path,
         out: RunDir,
     ) -> None:
-        self._command = [sys.executable, "-m", "locust", "-f", locustfile]
+        self._command = [sys.executable, "-m", "locust", "-f", str(root / locustfile)]
         self._options = options
-        self._environment = environment
+        self._settings = settings
+        self._environment = environment(root, out.path.absolute())
         self._number = workers
-        self._root = root
         self._out = out
-        self._leader: Child | None = None
-        self._workers: list[Child] = []
+        self._children: list[Child] = []  # first the one that leads
 
     @property
     def files(self) -> list[Path]:
@@ -62,16 +78,10 @@ class Swarm:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        children = [*self._workers, *([self._leader] if self._leader else [])]
-        for child in children:
+    def __exit__(self, *ended_by: object) -> None:
+        for child in self._children:
             child.kill()
-        for child in children:
+        for child in self._children:
             child.wait()
 
     def start(self) -> None:
@@ -80,35 +90,36 @@ class Swarm:
         Raises:
             StartError: there is no master; with the last lines that it printed.
         """
-        with interrupts.held():  # none must be born without us knowing it
-            self._leader = self._spawn(self._leading(), self._out.locust_log)
-        if self._number > 1:
-            joining = ["--worker", "--master-host", "127.0.0.1", "--master-port", self._port()]
-            for worker in range(self._number):
-                with interrupts.held():
-                    mine = {"BULKHEAD_LOAD_WORKER": str(worker)}
-                    log = self._out.worker_log(worker)
-                    self._workers.append(self._spawn(joining, log, mine))
+        if self._number == 1:
+            self._spawn(self._options)
+            return
+        # Nobody else's machine can reach it there; the system picks a port that is free.
+        listening = ["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", "0"]
+        expecting = ["--expect-workers", str(self._number), "--expect-workers-max-wait"]
+        self._spawn([*self._options, *listening, *expecting, str(BOOT_S)])
+        joining = ["--worker", "--master-host", "127.0.0.1", "--master-port", self._port()]
+        for worker in range(self._number):
+            self._spawn(joining, worker)
 
     def wait(self, seconds: float) -> bool:
         """Wait for the end of the one that leads; whether it came."""
         try:
-            self._leading_child.wait(seconds)
+            self._leader.wait(seconds)
         except subprocess.TimeoutExpired:
             return False
         return True
 
     def interrupt(self) -> None:
         """No more requests; those in flight may finish."""
-        if self._leading_child.poll() is None:
-            self._leading_child.send_signal(signal.SIGINT)
+        if self._leader.poll() is None:
+            self._leader.send_signal(signal.SIGINT)
 
     def lost(self) -> str:
         """Which worker has ended before its time, and how, in a few words; "" for none."""
-        for worker, child in enumerate(self._workers):
+        for worker, child in enumerate(self._children[1:]):
             code = child.poll()
             if code is not None:
-                said = merge.end(self._out, worker)
+                said = end(self._out, worker)
                 if said is None or said.early:
                     return f"worker {worker} of the load (pid {child.pid}) {_fate(code)}"
         return ""
@@ -131,78 +142,80 @@ class Swarm:
             StartError: with workers: it ended before any request.
             EvidenceError: rows are missing; a line for each worker that lacks some.
         """
-        code = self._leading_child.wait()
-        for worker in self._workers:
+        code = self._leader.wait()
+        _leader, *workers = self._children
+        for worker in workers:
             _end(worker, QUIT_S if code >= 0 else 0)
-        if self._number > 1 and code and not self._has_rows():
+        has_rows = any(path.exists() and path.stat().st_size for path in self.files)
+        if self._number > 1 and code and not has_rows:
             raise StartError(
                 f"the load's master ended with exit code {code} before any request:",
                 *tail(self._out.locust_log),
             )
-        if self._workers and code < 0:
+        if workers and code < 0:
             raise EvidenceError(self._nothing(f"the load's master {_fate(code)}"))
         self.require_workers()
         if code == EXIT_ROWS:
             raise EvidenceError(
-                "rows of the load are missing, so nothing can be said:", *tail(self._out.locust_log)
+                "rows of the load are missing, so nothing can be said:",
+                *verdict(self._out.locust_log),
             )
-        if self._workers and code in (0, 1):
-            merge.merge(self._out, self._number)
+        if workers and code in (0, 1):
+            merge(self._out, self._number)
         return code
 
     def _nothing(self, why: str) -> str:
         return f"{why}, so nothing can be said; see {self._out.path}"
 
-    def _has_rows(self) -> bool:
-        return any(path.exists() and path.stat().st_size for path in self.files)
-
     @property
-    def _leading_child(self) -> Child:
-        if self._leader is None:
+    def _leader(self) -> Child:
+        if not self._children:
             raise StartError("the load was stopped before it began")
-        return self._leader
+        return self._children[0]
 
-    def _leading(self) -> list[str]:
-        if self._number == 1:
-            return list(self._options)
-        # Nobody else's machine can reach it there; the system picks a port that is free.
-        listening = ["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", "0"]
-        expecting = ["--expect-workers", str(self._number), "--expect-workers-max-wait"]
-        return [*self._options, *listening, *expecting, str(BOOT_S)]
-
-    def _spawn(
-        self, options: Sequence[str], log: Path, more: Mapping[str, str] | None = None
-    ) -> Child:
-        rows = self._out.client_rows if self._number == 1 else self._out.worker_rows("{worker}")
-        with log.open("wb") as said:
-            return subprocess.Popen(
+    def _spawn(self, options: Sequence[str], worker: int | None = None) -> None:
+        out = self._out
+        rows = out.client_rows if self._number == 1 else out.worker_rows("{worker}")
+        log = out.locust_log if worker is None else out.worker_log(worker)
+        settings = out.locust_settings if worker is None else out.worker_settings(worker)
+        own = {
+            "rows": str(rows.absolute()),
+            "worker": worker,
+            "port_file": str(out.locust_port.absolute()),
+            "parent_pid": os.getpid(),  # it ends when we are killed
+        }
+        settings.write_text(json.dumps({**self._settings, **own}, indent=2) + "\n")
+        # No signal in between: none must be born without us knowing it.
+        with log.open("wb") as said, interrupts.signals_deferred():
+            child = subprocess.Popen(
                 [*self._command, *options],
-                cwd=self._root,
-                env={
-                    **self._environment,
-                    "BULKHEAD_PARENT_PID": str(os.getpid()),  # it ends when we are killed
-                    "BULKHEAD_CLIENT_ROWS": str(rows),
-                    "BULKHEAD_LOAD_PORT_FILE": str(self._out.locust_port),
-                    **(more or {}),
-                },
+                cwd=self._environment["HOME"],
+                env={**self._environment, "BULKHEAD_LOAD_SETTINGS": str(settings.absolute())},
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,
                 start_new_session=True,  # Ctrl-C is for us; we pass it on in an orderly way
             )
+            self._children.append(child)
 
     def _port(self) -> str:
         file = self._out.locust_port
-        wait_until(lambda: file.exists() or self._leading_child.poll() is not None, BOOT_S)
-        if not file.exists():
-            raise StartError("Locust's master did not start:", *tail(self._out.locust_log))
-        port = file.read_text().strip()
+        file.touch()
+        port = wait_until(lambda: file.read_text() or self._leader.poll() is not None, BOOT_S)
         file.unlink()
-        return port
+        if not isinstance(port, str):
+            raise StartError("Locust's master did not start:", *tail(self._out.locust_log))
+        return port.strip()
+
+
+def verdict(log: Path) -> list[str]:
+    """What Locust says about its rows, for a message; else its last lines. Its tables come last."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return [f"    {line}" for line in lines if line.startswith(VERDICT)] or tail(log)
 
 
 def _end(worker: Child, patience_s: float) -> None:
-    """Wait for a worker that is to end by itself; what still runs then is told to."""
+    """Wait for a worker to end by itself; if it does not, end it."""
     try:
         worker.wait(patience_s)
     except subprocess.TimeoutExpired:

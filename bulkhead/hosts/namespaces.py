@@ -4,20 +4,18 @@ Each host has processes, an address and a home folder of its own; all of them ha
 clock and one disk.
 """
 
-import os
 import secrets
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import mkdtemp
 
-from bulkhead.hosts import inside, network, postgresql, tcp
-from bulkhead.hosts.base import DATABASE, POSTGRESQL, PROXY, HostError, Hosts
-from bulkhead.hosts.inside import Brake
-from bulkhead.hosts.network import Network
+from bulkhead.atomic import replace
+from bulkhead.hosts import netns, postgresql
+from bulkhead.hosts.interface import DATABASE, POSTGRESQL, PROXY, HostError, Hosts, run
+from bulkhead.hosts.netns import Network, Throttle
 from bulkhead.hosts.postgresql import Postgresql
 from bulkhead.render.paths import Home
 from bulkhead.topology.model import Topology
@@ -26,7 +24,18 @@ LISTEN, HEAR = 8080, 8070
 COMMAND_S = 150  # for `bulkhead up` or `down` on a host
 # Files in the folder of the hosts.
 NETWORK, DATABASE_FOLDER, KEY, SESSION_KEY = "network.json", "database", "key", "session_key"
-EXPORT = (sys.executable, "-m", "services.api.export")
+OPEN = "bulkhead-"  # how the database's folder begins, which others may enter
+EXPORT = (sys.executable, "-m", "services.api.ledger.export")
+# The answer of a proxy's kernel to silence (docs/hosts.md): settings of net.ipv4, which belong to a
+# namespace. It gives up unacknowledged data after four tries, and unanswered requests after
+# keep-alive probes (nginx: proxy_socket_keepalive). docker-compose.yml and deploy/swarm.yml have
+# the same; deploy/kubernetes has a part, and with a component all of it.
+PROXY_TCP = {
+    "tcp_retries2": 3,  # 0.2 + 0.4 + 0.8 + 1.6 s
+    "tcp_keepalive_time": 1,
+    "tcp_keepalive_intvl": 1,
+    "tcp_keepalive_probes": 2,
+}
 
 
 class Namespaces(Hosts):
@@ -37,19 +46,13 @@ class Namespaces(Hosts):
     def __init__(
         self, topology: Topology, settings: Sequence[str], folder: Path, count: int
     ) -> None:
-        """Nothing runs yet. `settings` are for the proxy and the application hosts alike.
-
-        Raises:
-            StateError: this is not root.
-            MissingError: PostgreSQL or ip is not installed.
-        """
         names = [f"app-{number}" for number in range(1, count + 1)]
         folder.mkdir(mode=0o700, parents=True)
         self._folder = folder
         self._topology = topology
         self._settings = settings
-        self._brakes: dict[str, Brake] = {}
-        self._cables = Network(folder / NETWORK, [PROXY, DATABASE, *names])
+        self._throttles: dict[str, Throttle] = {}
+        self._links = Network(folder / NETWORK, [PROXY, DATABASE, *names])
         programs = postgresql.programs()  # before there is anything to be left behind
         self._database = Postgresql(
             programs, _open_folder(folder), self._inside(DATABASE), self.address(DATABASE)
@@ -60,16 +63,17 @@ class Namespaces(Hosts):
         self.proxy = Home(folder / PROXY)
         self.homes = {name: Home(folder / name) for name in names}
         self.url = f"http://{self.address(PROXY)}:{LISTEN}"
-        self.network = self._cables.network
+        self.network = self._links.network
         self.export = [*EXPORT, ledger, password]
 
-    def begin(self) -> None:
+    def start_all(self) -> None:
         """Make the network, then the database, the proxy, and the application hosts at once."""
-        self._cables.make()
-        for name, value in tcp.PROXY.items():
-            self._set(PROXY, name, value)
+        self._links.make()
+        for name, value in PROXY_TCP.items():  # sysctl(8) may not be installed
+            words = [*self._inside(PROXY), "tee", f"/proc/sys/net/ipv4/{name}"]
+            run(words, COMMAND_S, what=f"{PROXY}: {name}", text=str(value))
         for name in (KEY, SESSION_KEY):
-            (self._folder / name).write_text(secrets.token_hex(32))
+            replace(self._folder / name, secrets.token_hex(32), durable=False)
         self._database.make(secrets.token_hex(16))
         self._database.start()
         self._bulkhead(PROXY, "up")
@@ -77,112 +81,101 @@ class Namespaces(Hosts):
             list(pool.map(self.start, self.homes))
         self.wait_known()
 
-    def end(self) -> None:
-        """Kill all of them; rows and logs stay."""
-        for name in list(self._brakes):
-            self.hasten(name)
-        self.clear(self._folder)
-        self._database.killed()
+    def end_all(self) -> None:
+        for name in list(self._throttles):
+            self.unthrottle(name)
+        super().end_all()
+        self._database.wait_ended()
 
     @staticmethod
     def clear(folder: Path) -> None:
-        """By what is written down there."""
-        for space in network.namespaces(folder / NETWORK):
-            inside.kill(space)
-        network.remove(folder / NETWORK)
+        for space in netns.namespaces(folder / NETWORK):
+            netns.kill(space)
+        netns.remove(folder / NETWORK)
         if (kept := folder / DATABASE_FOLDER).exists():
-            shutil.rmtree(kept.read_text(), ignore_errors=True)
+            made = Path(kept.read_text(errors="replace"))
+            if made.name.startswith(OPEN) and made.parent != made:  # nothing else, if it is garbled
+                shutil.rmtree(made, ignore_errors=True)
             kept.unlink()
+
+    @staticmethod
+    def left(folder: Path) -> list[str]:
+        spaces = netns.namespaces(folder / NETWORK)
+        processes = sum(len(netns.members(space)) for space in spaces)
+        return [
+            *([f"{len(spaces)} namespaces"] if spaces else []),
+            *([f"{processes} processes in them"] if processes else []),
+        ]
 
     # One host
 
     def called(self, name: str) -> str:
-        """By its name."""
         return name
 
     def address(self, name: str) -> str:
-        """Always the same."""
-        return self._cables.addresses[name]
+        return self._links.addresses[name]
 
     def kill(self, name: str) -> None:
-        """SIGKILL, and its cable is pulled."""
-        inside.kill(self._space(name))
-        self._cables.unplug(name)
+        netns.kill(self._space(name))
+        self._links.disconnect(name)
         if name == DATABASE:
-            self._database.killed()
+            self._database.wait_ended()
 
     def stop(self, name: str) -> None:
-        """`bulkhead down`, or PostgreSQL's fast shutdown; then its cable is pulled."""
         if name == DATABASE:
             self._database.stop()
         else:
             self._bulkhead(name, "down")
-        self._cables.unplug(name)
+        self._links.disconnect(name)
 
     def start(self, name: str) -> None:
-        """`bulkhead up`, or PostgreSQL anew."""
-        self._cables.plug(name)
+        self._links.connect(name)
         if name == DATABASE:
             self._database.start()
         else:
             self._bulkhead(name, "up")
 
     def freeze(self, name: str) -> None:
-        """SIGSTOP."""
-        inside.freeze(self._space(name))
+        netns.freeze(self._space(name))
 
     def thaw(self, name: str) -> None:
-        """SIGCONT."""
-        inside.thaw(self._space(name))
+        netns.thaw(self._space(name))
 
-    def cut(self, name: str) -> None:
-        """Its cable is pulled at the bridge."""
-        self._cables.unplug(name)
+    def partition(self, name: str) -> None:
+        self._links.disconnect(name)
 
-    def join(self, name: str) -> None:
-        """Its cable is plugged in."""
-        self._cables.plug(name)
+    def heal(self, name: str) -> None:
+        self._links.connect(name)
 
-    def slow(self, name: str, share: float) -> None:
+    def throttle(self, name: str, share: float) -> None:
         """SIGSTOP and SIGCONT in turns: all of its processes run at the same time, or none."""
-        if name in self._brakes:
-            raise HostError(f"{name}: is slow already")
-        self._brakes[name] = Brake(self._space(name), share)
+        if name in self._throttles:
+            raise HostError(f"{name}: is throttled already")
+        self._throttles[name] = Throttle(self._space(name), share)
 
-    def hasten(self, name: str) -> None:
-        """No more of that."""
-        if brake := self._brakes.pop(name, None):
-            brake.let_go()
+    def unthrottle(self, name: str) -> None:
+        if throttle := self._throttles.pop(name, None):
+            throttle.remove()
 
-    def tells(self) -> bool:
-        """By psql."""
+    def database_answers(self) -> bool:
         return self._database.answers()
 
     def runs(self, name: str) -> bool:
-        """By /proc."""
-        return bool(inside.members(self._space(name)))
+        return bool(netns.members(self._space(name)))
 
     def frozen(self, name: str) -> bool:
-        """By /proc."""
-        return inside.frozen(self._space(name))
+        return netns.frozen(self._space(name))
 
-    def slowed(self, name: str) -> bool:
-        """Seen to be stopped, as it is most of the time."""
-        return name in self._brakes and inside.frozen(self._space(name))
+    def throttled(self, name: str) -> bool:
+        return name in self._throttles and netns.frozen(self._space(name))
 
-    def joined(self, name: str) -> bool:
-        """By the state of its link."""
-        return self._cables.plugged(name)
+    def connected(self, name: str) -> bool:
+        return self._links.connected(name)
 
     # What runs on them
 
-    def _set(self, name: str, setting: str, value: int) -> None:
-        """A setting of net.ipv4 of a host (sysctl(8) may not be installed)."""
-        words = [*self._inside(name), "tee", f"/proc/sys/net/ipv4/{setting}"]
-        _run(f"{name}: {setting}", words, self._topology.root, str(value))
-
     def _space(self, name: str) -> str:
-        return self._cables.namespace(name)
+        return self._links.namespace(name)
 
     def _inside(self, name: str) -> list[str]:
         return ["ip", "netns", "exec", self._space(name)]
@@ -191,16 +184,16 @@ class Namespaces(Hosts):
         """`bulkhead VERB` on a host.
 
         Raises:
-            HostError: it failed; with what it said.
+            HostError: it failed; with its output.
         """
-        given = [word for one in self._assignments(name) for word in ("--set", one)]
+        given = [word for setting in self._assignments(name) for word in ("--set", setting)]
         source = str(self._topology.root / self._topology.source)
         program = [sys.executable, "-m", "bulkhead.cli", verb, "--topology", source]
         words = [*self._inside(name), *program, *given]
-        _run(f"{name}: `bulkhead {verb}`", words, self._topology.root)
+        run(words, COMMAND_S, what=f"{name}: `bulkhead {verb}`", folder=self._topology.root)
 
     def _assignments(self, name: str) -> Iterator[str]:
-        """The settings of a host; what makes it a host outranks what somebody has set."""
+        """The settings of a host; those that make it a host come last and win."""
         yield from self._settings
         yield f'stack.home="{self._folder / name}"'
         yield f"hosts.key_file={self._folder / KEY}"
@@ -222,33 +215,7 @@ class Namespaces(Hosts):
 
 def _open_folder(folder: Path) -> Path:
     """A new one that others may enter, which a home is not; written down, so that it is removed."""
-    made = Path(mkdtemp(prefix="bulkhead-"))
+    made = Path(mkdtemp(prefix=OPEN))
     made.chmod(0o755)
-    (folder / DATABASE_FOLDER).write_text(str(made))
+    replace(folder / DATABASE_FOLDER, str(made), durable=True)
     return made
-
-
-def _run(what: str, words: Sequence[str], folder: Path, text: str = "") -> None:
-    """Run a command to its end.
-
-    Raises:
-        HostError: it failed or did not end; with what it said.
-    """
-    environment = {key: said for key, said in os.environ.items() if key != "BULKHEAD_SET"}
-    try:
-        done = subprocess.run(
-            words,
-            cwd=folder,
-            env=environment | {"PATH": network.PATH},
-            start_new_session=True,  # Ctrl-C is for us; this must come to its end
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise HostError(f"{what}: no end in {COMMAND_S} s") from None
-    if done.returncode != 0:
-        said = (done.stderr or done.stdout).strip()
-        raise HostError(f"{what} ends with {done.returncode}: {said}")

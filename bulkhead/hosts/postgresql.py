@@ -8,9 +8,10 @@ from pathlib import Path
 from signal import SIGINT
 
 from bulkhead.clock import wait_until
-from bulkhead.control.logs import tail
 from bulkhead.errors import MissingError, StartError
-from bulkhead.hosts.base import POSTGRESQL, HostError, accepts
+from bulkhead.hosts.interface import POSTGRESQL, HostError, run
+from bulkhead.http_probe import accepts
+from bulkhead.supervise.status import tail
 
 INIT_S = 120
 BOOT_S = 60
@@ -36,10 +37,10 @@ def programs() -> Path:
 
 
 class Postgresql:
-    """One cluster in `folder`, which others than root may enter.
+    """One cluster in `folder`, which other users than root may enter.
 
-    `programs` is where its own are, `inside` what a command begins with to run on its host, and
-    `address` that host's.
+    `programs` is the folder of PostgreSQL's own programs. `inside` is the start of a command that
+    is to run on its host, and `address` is that host's.
     """
 
     def __init__(self, programs: Path, folder: Path, inside: Sequence[str], address: str) -> None:
@@ -56,7 +57,7 @@ class Postgresql:
         """Make the cluster, with a user and an empty database of the name `bulkhead`.
 
         Raises:
-            StartError: with what PostgreSQL said.
+            HostError: with PostgreSQL's message.
         """
         user = _user()
         self.password_file.write_text(password)
@@ -70,21 +71,22 @@ class Postgresql:
         with (self._data / "pg_hba.conf").open("a") as rules:
             rules.write("host all bulkhead all scram-sha-256\n")
         # Single-user mode: nobody can connect to a half-made cluster.
-        self._carry_out("postgres", "--single", "-D", str(self._data), "postgres", text=DATABASE)
+        single = ("postgres", "--single", "-D", str(self._data), "postgres")
+        self._carry_out(*single, text="CREATE DATABASE bulkhead;\n")
 
     def start(self) -> None:
         """Start it, and wait until its port is open.
 
         Raises:
-            StartError: with the end of what it printed.
+            StartError: with the end of its output.
         """
         log = self._folder / "log"
-        options = {
-            "listen_addresses": "*",
-            "unix_socket_directories": "",
-            "max_connections": str(CONNECTIONS),
-        }
-        chosen = [word for name, text in options.items() for word in ("-c", f"{name}={text}")]
+        options = (
+            "listen_addresses=*",
+            "unix_socket_directories=",
+            f"max_connections={CONNECTIONS}",
+        )
+        chosen = [word for option in options for word in ("-c", option)]
         with log.open("ab") as out:
             self._child = child = subprocess.Popen(
                 [*self._inside, *self._command("postgres", "-D", str(self._data), *chosen)],
@@ -94,32 +96,35 @@ class Postgresql:
                 stderr=out,
                 start_new_session=True,  # Ctrl-C is for us
             )
-        wait_until(lambda: self._accepts() or child.poll() is not None, BOOT_S)
-        if child.poll() is not None or not self._accepts():
+
+        def is_open() -> bool:
+            return accepts(self._address, POSTGRESQL)
+
+        wait_until(lambda: is_open() or child.poll() is not None, BOOT_S)
+        if child.poll() is not None or not is_open():
             raise StartError("PostgreSQL did not start:", *tail(log))
 
     def stop(self) -> None:
-        """Its fast shutdown: what is under way is rolled back, all else is written down.
+        """Fast shutdown: open transactions are rolled back, and the rest is written to disk.
 
         Raises:
             HostError: it does not end.
         """
-        if self._child is None:
-            return
-        self._child.send_signal(SIGINT)
+        if self._child:
+            self._child.send_signal(SIGINT)
+        self.wait_ended()
+
+    def wait_ended(self) -> None:
+        """Wait for the end of a server that was told to end, or that something else has killed.
+
+        Raises:
+            HostError: it does not end.
+        """
         try:
-            self._child.wait(STOP_S)
+            if self._child:
+                self._child.wait(STOP_S)
         except subprocess.TimeoutExpired:
             raise HostError(f"PostgreSQL does not end in {STOP_S} s") from None
-
-    def killed(self) -> None:
-        """Somebody has killed it: take note of its end."""
-        if self._child is None:
-            return
-        try:
-            self._child.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            raise HostError(f"PostgreSQL was killed, and has not ended in {STOP_S} s") from None
 
     def answers(self) -> bool:
         """Whether it answers a query; a frozen one's kernel accepts, and no more."""
@@ -136,32 +141,13 @@ class Postgresql:
             return False
         return done.returncode == 0
 
-    def _accepts(self) -> bool:
-        return accepts(self._address, POSTGRESQL)
-
     def _command(self, program: str, *words: str) -> list[str]:
         user = _user()
         drop = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
         return ["setpriv", *drop, str(self._programs / program), *words]
 
     def _carry_out(self, *words: str, text: str = "") -> None:
-        try:
-            done = subprocess.run(
-                self._command(*words),
-                cwd=self._folder,
-                input=text,
-                capture_output=True,
-                text=True,
-                timeout=INIT_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise StartError(f"{words[0]} does not end in {INIT_S} s") from None
-        if done.returncode != 0:
-            raise StartError(f"{words[0]} failed:", *(done.stdout + done.stderr).splitlines()[-5:])
-
-
-DATABASE = "CREATE DATABASE bulkhead;\n"
+        run(self._command(*words), INIT_S, what=words[0], text=text, folder=self._folder)
 
 
 def _user() -> pwd.struct_passwd:

@@ -8,45 +8,19 @@ its bound may be the generator's doing and proves nothing against the stack: INV
 `settle_s`, which counts from a fault's end to a failure's: being late makes no request fail.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 
 from bulkhead.judge.case import EXAMPLES, UNKNOWN, Case
-from bulkhead.judge.figures import LATENCIES, RATIOS, Figures, beyond
+from bulkhead.judge.expect import Expect
+from bulkhead.judge.figures import ITS_OWN, LATENCIES, RATIOS, Figures, beyond
 from bulkhead.judge.verdict import Check
 
-# A bound -> the figure that it is about, in words.
-UPPER: Mapping[str, str] = {
-    "failed_repeatable": "repeatable requests that failed",
-    "failed_once": "requests of class once that failed",
-    "indeterminate": "writes of which the client does not know",
-    "not_sent": "requests that could not be sent",
-    "moved_on": "requests that moved on to another instance",
-    "delayed": "answers that were delayed",
-    "p99_baseline_ms": "99th percentile of the baseline in ms",
-    "p99_faults_ms": "99th percentile during the faults in ms",
-    "p999_faults_ms": "99.9th percentile during the faults in ms",
-    "max_faults_ms": "longest answer during the faults in ms",
-    "p99_recovery_ms": "99th percentile of the recovery in ms",
-    "p99_ratio": "99th percentile of the recovery over that of the baseline",
-    "p99_faults_ratio": "99th percentile during the faults over that of the baseline",
-    "recovery_s": "longest time until a dead instance was up again in s",
-    "settle_s": "time from the end of the faults to the last failure in s",
-    "goodput_s": "time into the recovery until what was offered was answered again in s",
-    "deaths": "times that an instance was seen dead",
-    "hang_kills": "processes that the watchdog killed because they hung",
-    "retries_per_request": "tries beyond the first for each request, in the worst phase",
-}
 # Bounds on what counts from the planned time.
 FROM_PLANNED = frozenset({*LATENCIES, *RATIOS, "delayed", "goodput_s"})
-LOWER: Mapping[str, str] = {
-    "moved_on_min": "requests that moved on to another instance",
-    "replays_min": "requests that were answered by a replay",
-    "injected_min": "executions that a fault touched",
-    "failed_once_min": "requests of class once that failed",
-    "held_requests_min": "requests that waited in the proxy for an instance",
-    "hang_kills_min": "processes that the watchdog killed because they hung",
-}
+_WORDS = {name: field.description or "" for name, field in Expect.model_fields.items()}
+LOWER = {name: words for name, words in _WORDS.items() if words and name.endswith("_min")}
+UPPER = {name: words for name, words in _WORDS.items() if words and name not in LOWER}
 
 
 def bounds(case: Case, figures: Figures, on_schedule: bool) -> Iterator[Check]:
@@ -73,8 +47,7 @@ def _at_most(case: Case, name: str, words: str, figure: float | None, bound: flo
         return _not_known(name, words, said)
     if figure <= bound:
         return Check(name, "PASS", _number(figure), said)
-    where = beyond(name)
-    ids = _requests(case, where, **({"bound": bound} if "$bound" in where else {})) if where else []
+    ids = _requests(case, beyond(name) or "false", bound=bound)
     message = f"{words}: {_number(figure)}, and {said} is promised"
     return Check(name, "FAIL", _number(figure), said, message, len(ids) or 1, tuple(ids[:EXAMPLES]))
 
@@ -98,21 +71,20 @@ def _at_least(name: str, words: str, figure: float | None, bound: float) -> Chec
 def _causes(case: Case, allowed: list[str]) -> Check:
     """Requests that were not answered have none but these causes."""
     said = ", ".join(allowed) or "no cause"
-    unheard = sorted(set(allowed) - {name for (name,) in case.rows("SELECT name FROM causes")})
-    if unheard:
+    if unheard := sorted(set(allowed) - set(case.column("SELECT name FROM causes"))):
         message = f"there is no cause {', '.join(unheard)}"
         return Check("causes", "INVALID", UNKNOWN, said, message, len(unheard))
     other = (
-        "outcome <> 'answered' AND cause <> 'client_stopped' AND NOT list_contains($allowed, cause)"
+        f"outcome <> 'answered' AND cause NOT IN {ITS_OWN} AND NOT list_contains($allowed, cause)"
     )
-    ids = _requests(case, other, allowed=allowed)
-    found = case.column(
-        f"SELECT DISTINCT cause FROM requests WHERE {other} ORDER BY cause", allowed=allowed
+    rows = case.rows(
+        f"SELECT id, cause FROM requests WHERE {other} ORDER BY planned", allowed=allowed
     )
-    if not ids:
+    if not rows:
         return Check("causes", "PASS", "no other cause", said)
-    message = f"{len(ids)} requests were not answered for other causes: {', '.join(found)}"
-    return Check("causes", "FAIL", ", ".join(found), said, message, len(ids), tuple(ids[:EXAMPLES]))
+    ids, found = [id for id, _ in rows], ", ".join(sorted({cause for _, cause in rows}))
+    message = f"{len(ids)} requests were not answered for other causes: {found}"
+    return Check("causes", "FAIL", found, said, message, len(ids), tuple(ids[:EXAMPLES]))
 
 
 def _errors(case: Case, error: str, most: int) -> Check:

@@ -1,7 +1,12 @@
-"""What a rule is given, what it gives back, and how that becomes a Check whatever happens."""
+"""The input of a rule, its finding, and the Check that is made of it.
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+Most rules are questions to the account: `sql/` has them, in the order in which they are checked.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
 from typing import Any, Literal
 
 from duckdb import DuckDBPyConnection
@@ -12,18 +17,64 @@ from bulkhead.judge.verdict import Check
 EXAMPLES = 20
 UNKNOWN = "unknown"
 
+# What every query knows by name, as `$stall`; times are in seconds.
+VALUES: dict[str, Any] = {
+    "probe": "readiness-probe",
+    # Where the ledger of the load is. What is asked of it, and what it answers, has values.
+    "ledger": "/api/v1/entries",
+    # CLOCK_MONOTONIC is one for all processes of a host. nginx has only the wall clock, which may
+    # be corrected during a run, and notes when it last looked at it.
+    "service_clock": 0.005,
+    "proxy_clock": 0.5,
+    # Of several hosts each has a clock of its own; theirs are known as well as this, or not at all.
+    "host_clock": 0.1,
+    # nginx rounds its times to milliseconds, each attempt's for itself.
+    "rounded": 0.1,
+    # nginx, an observer or a service may be this late with a row, and no later: its machine stands.
+    "stall": 1.0,
+    "boot": 5.0,  # a gunicorn's worker is ready long before that
+    # Events are written by several threads; one says "since when" it knows of up to a second ago.
+    "lines": 1.5,
+    # A process that lives on for so long has either answered a request or forgotten it.
+    "working": 5.0,
+    # nginx logs a request after it has sent the answer. A worker that is frozen and killed between
+    # the two leaves an answer without a row; the client may have seen it this much before or after.
+    "worker_faults": ["nginx_worker", "kill_everything"],
+    "slack": 0.5,
+    # A second of the recovery is good when so much of what was planned in it was answered so soon.
+    "good_share": 0.95,
+    "good_s": 1,
+    "late_end": 0.01,  # an end of an execution is written down so much later than its answer
+}
+
 
 @dataclass(frozen=True)
 class Case:
-    """The run's account, what its drill expects of it, and how many injections it planned."""
+    """The run's account, what its drill expects of it, and what it planned.
+
+    That is how many injections, and how many seconds each phase was to last; a phase that is not
+    named may last as long as it did.
+    """
 
     account: DuckDBPyConnection
     expect: Expect
     planned: int
+    phases: Mapping[str, float] = field(default_factory=dict)
 
     def rows(self, sql: str, **values: object) -> list[Any]:
         """The rows of a query."""
-        return self.account.execute(sql, values).fetchall()
+        return self._asked(sql, values).fetchall()
+
+    def records(self, sql: str, **values: object) -> list[dict[str, Any]]:
+        """The rows of a query, each by the names of its columns."""
+        found = self._asked(sql, values)
+        names = [column[0] for column in found.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+    def _asked(self, sql: str, values: dict[str, object]) -> DuckDBPyConnection:
+        known = VALUES | values
+        used = {name: known[name] for name in re.findall(r"\$(\w+)", sql)}
+        return self.account.execute(sql, used)
 
     def column(self, sql: str, **values: object) -> list[Any]:
         """The first column of a query."""
@@ -36,7 +87,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a rule found. It is broken when it offends: `count` above 0."""
+    """The finding of a rule. The rule is violated when `count` is above 0."""
 
     figure: str
     message: str = ""
@@ -46,12 +97,51 @@ class Finding:
 
 
 Rule = Callable[[Case], Finding]
+Rules = Mapping[str, Rule]
 
 
-def offenders(ids: Sequence[str], words: str) -> Finding:
-    """`3 writes lost`: the figure, and with any of them also the message."""
-    said = f"{len(ids)} {words}"
-    return Finding(said, said if ids else "", len(ids), tuple(ids[:EXAMPLES]))
+@dataclass(frozen=True)
+class Questions:
+    """A rule that asks: each question has words, and SQL that gives the id of what offends."""
+
+    figure: str
+    queries: Mapping[str, str]
+
+    def __call__(self, case: Case) -> Finding:
+        """Ask all of them."""
+        return self.finding(self.ids(case))
+
+    def ids(self, case: Case) -> dict[str, list[str]]:
+        """The ids of what offends, by the words of the question."""
+        return {words: case.column(sql) for words, sql in self.queries.items()}
+
+    def finding(self, ids: Mapping[str, Sequence[str]]) -> Finding:
+        """The finding when these offend."""
+        said = ", ".join(f"{len(those)} {words}" for words, those in ids.items() if those)
+        every = [str(one) for those in ids.values() for one in those]
+        return Finding(f"{len(every)} {self.figure}", said, len(every), tuple(every[:EXAMPLES]))
+
+
+def read(name: str) -> tuple[dict[str, Questions], dict[str, str]]:
+    """The rules and the other queries of `sql/NAME.sql`, by their names.
+
+    `-- rule NAME: WORDS` begins a rule. Its query follows, or several, each after a line
+    `-- question: WORDS`. `-- query NAME` begins a query that belongs to no rule.
+    """
+    text = files("bulkhead.judge").joinpath("sql", f"{name}.sql").read_text()
+    rules: dict[str, Questions] = {}
+    queries: dict[str, str] = {}
+    for part in re.split(r"^-- (?=rule |query )", text, flags=re.MULTILINE)[1:]:
+        head, _, sql = part.partition("\n")
+        kind, _, title = head.partition(" ")
+        if kind == "query":
+            queries[title] = sql
+        else:
+            rule, _, words = title.partition(": ")
+            _, *asked = re.split(r"^-- question: (.*)\n", sql, flags=re.MULTILINE)
+            several = dict(zip(asked[::2], asked[1::2], strict=True))
+            rules[rule] = Questions(words, several or {words: sql})
+    return rules, queries
 
 
 def problems(
@@ -61,12 +151,11 @@ def problems(
     return Finding(figure, "; ".join(found), len(found), tuple(examples[:EXAMPLES]), bound)
 
 
-def apply(rule: Rule, case: Case, broken: Literal["FAIL", "INVALID", "INFO"]) -> Check:
+def apply(name: str, rule: Rule, case: Case, broken: Literal["FAIL", "INVALID", "INFO"]) -> Check:
     """Check one rule, where breaking it means `broken`.
 
     A rule that raises has found nothing out, and that is never a pass.
     """
-    name = rule.__name__
     try:
         found = rule(case)
     except Exception as error:

@@ -4,7 +4,7 @@ The four bounds on failures are zero unless the drill says otherwise, so a drill
 promises everything. The others are not looked at unless they are set.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -12,10 +12,16 @@ Count = Annotated[int, Field(ge=0)]
 Least = Annotated[int, Field(ge=1)]
 Milliseconds = Annotated[float, Field(gt=0)]
 Seconds = Annotated[float, Field(ge=0)]
+Multiple = Annotated[float, Field(ge=1)]
 Portion = Annotated[float, Field(ge=0, le=1)]
 # Of a client's errors (records.Error) those that a stack can be the reason of.
 Broken = Literal["refused", "reset", "closed", "timeout", "other"]
 Range = Annotated[list[Portion], Field(min_length=2, max_length=2)]
+
+
+def _on(figure: str, default: float | None = None) -> Any:
+    """A bound on one figure, which is given in words."""
+    return Field(default, description=figure)
 
 
 class Expect(BaseModel):
@@ -27,34 +33,44 @@ class Expect(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", validate_default=True)
 
-    failed_repeatable: Count = 0
-    failed_once: Count = 0
-    indeterminate: Count = 0
-    not_sent: Count = 0
+    failed_retryable: Count = _on("retryable requests that failed", 0)
+    failed_non_retryable: Count = _on("non-retryable requests that failed", 0)
+    indeterminate: Count = _on("writes of which the client does not know", 0)
+    not_sent: Count = _on("requests that could not be sent", 0)
     causes: list[str] | None = None
-    moved_on: Count | None = None
-    delayed: Count | None = None
-    p99_baseline_ms: Milliseconds | None = None
-    p99_faults_ms: Milliseconds | None = None
-    p999_faults_ms: Milliseconds | None = None
-    max_faults_ms: Milliseconds | None = None
-    p99_recovery_ms: Milliseconds | None = None
-    p99_ratio: Annotated[float, Field(ge=1)] | None = None
-    p99_faults_ratio: Annotated[float, Field(ge=1)] | None = None
-    recovery_s: Seconds | None = None
-    settle_s: Seconds | None = None
-    goodput_s: Seconds | None = None
-    deaths: Count | None = None
-    hang_kills: Count | None = None
-    retries_per_request: Annotated[float, Field(ge=0)] | None = None
+    retried: Count | None = _on("requests that were retried on another instance")
+    delayed: Count | None = _on("answers that were delayed")
+    p99_baseline_ms: Milliseconds | None = _on("99th percentile of the baseline in ms")
+    p99_faults_ms: Milliseconds | None = _on("99th percentile during the faults in ms")
+    p999_faults_ms: Milliseconds | None = _on("99.9th percentile during the faults in ms")
+    max_faults_ms: Milliseconds | None = _on("longest answer during the faults in ms")
+    p99_recovery_ms: Milliseconds | None = _on("99th percentile of the recovery in ms")
+    p99_ratio: Multiple | None = _on("99th percentile of the recovery over that of the baseline")
+    p99_faults_ratio: Multiple | None = _on(
+        "99th percentile during the faults over that of the baseline"
+    )
+    recovery_s: Seconds | None = _on("longest time until a dead instance was up again in s")
+    settle_s: Seconds | None = _on("time from the end of the faults to the last failure in s")
+    goodput_s: Seconds | None = _on(
+        "time into the recovery until what was offered was answered again in s"
+    )
+    deaths: Count | None = _on("times that an instance was seen dead")
+    deaths_per_request: Count | None = _on(
+        "processes that died while they executed one and the same request"
+    )
+    hang_kills: Count | None = _on("processes that the watchdog killed because they hung")
+    retries_per_request: Annotated[float, Field(ge=0)] | None = _on(
+        "tries beyond the first for each request, in the worst phase"
+    )
+    max_in_flight: Least | None = _on("requests that one instance executed at once")
     errors: dict[Broken, Count] | None = None
     share: dict[str, Range] | None = None
-    moved_on_min: Least | None = None
-    replays_min: Least | None = None
-    injected_min: Least | None = None
-    failed_once_min: Least | None = None
-    held_requests_min: Least | None = None
-    hang_kills_min: Least | None = None
+    retried_min: Least | None = _on("requests that were retried on another instance")
+    replays_min: Least | None = _on("requests that were answered by a replay")
+    injected_min: Least | None = _on("executions that a fault touched")
+    failed_non_retryable_min: Least | None = _on("non-retryable requests that failed")
+    queued_min: Least | None = _on("requests that waited in the proxy for an instance")
+    hang_kills_min: Least | None = _on("processes that the watchdog killed because they hung")
     min_requests: Annotated[int, Field(ge=50)] = 1000
     late_p99_ms: Milliseconds = 100
     late_baseline_ms: Milliseconds = 50

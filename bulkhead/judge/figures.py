@@ -2,31 +2,33 @@
 
 A request belongs to the phase in which it was planned. Latencies are of answered requests, from the
 planned start to the last byte; quantiles are exact, by nearest rank. What the end of the load cut
-off is no failure (schedule_kept tells of it). A figure that the run cannot give is None.
+off is no failure (schedule_kept tells of it), nor is what a client left by its own choice. A figure
+that the run cannot give is None.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
-from bulkhead.judge.case import UNKNOWN, Case
+from bulkhead.judge.case import UNKNOWN, Case, read
 from bulkhead.judge.verdict import Check
 
 Figures = dict[str, float | int | None]
 
-_FAILED = "outcome = 'failed' AND cause <> 'client_stopped'"
+# Causes that are the client's own doing: they say nothing about the stack.
+ITS_OWN = "('client_stopped', 'client_left')"
+_FAILED = f"outcome = 'failed' AND cause NOT IN {ITS_OWN}"
 
 # A figure that counts requests -> which ones.
 COUNTS: Mapping[str, str] = {
     "requests": "true",
     "answered": "outcome = 'answered'",
     "failed": _FAILED,
-    "failed_repeatable": f"{_FAILED} AND class = 'repeatable'",
-    "failed_once": f"{_FAILED} AND class = 'once'",
-    "indeterminate": "outcome = 'indeterminate' AND cause <> 'client_stopped'",
+    "failed_retryable": f"{_FAILED} AND class = 'retryable'",
+    "failed_non_retryable": f"{_FAILED} AND class = 'non_retryable'",
+    "indeterminate": f"outcome = 'indeterminate' AND cause NOT IN {ITS_OWN}",
     "not_sent": "outcome = 'not_sent'",
-    "moved_on": "moved_on",
+    "retried": "retried",
     "replays": "replays > 0",
-    "held_requests": "held_s > 0",
+    "queued": "queued_s > 0",
     "delayed": "delay_cause <> '' AND phase <> 'warmup'",
 }
 
@@ -37,8 +39,6 @@ RATE_PER_S = "count(*) / nullif(max(planned) - min(planned), 0)"
 _P50, _P99, _P999 = (
     f"quantile_disc({_LATENCY_MS}, {share}::DECIMAL(4,3))" for share in (0.5, 0.99, 0.999)
 )
-# A second of the recovery is good when this part of what was planned in it was answered so soon.
-GOOD_SHARE, GOOD_S = 0.95, 1
 
 # A figure that is a latency -> the phase, and what is taken of its latencies.
 LATENCIES: Mapping[str, tuple[str, str]] = {
@@ -58,9 +58,9 @@ RATIOS: Mapping[str, str] = {"p99_ratio": "p99_recovery_ms", "p99_faults_ratio":
 COUNTED: Mapping[str, str] = {
     "lost": "nothing_lost",
     "doubled": "nothing_doubled",
-    "ghosts": "ghosts",
+    "unacknowledged": "unacknowledged",
     "resent": "sent_once",
-    "foreign": "foreign",
+    "unrelated": "unrelated",
     "stale": "nothing_stale",
     "unexplained": "explained",
 }
@@ -69,10 +69,10 @@ NAMES = (
     *COUNTS,
     *LATENCIES,
     *COUNTED,
-    *("rate_per_s", "late_p99_ms", "injections", "held", "injected"),
+    *("rate_per_s", "late_p99_ms", "injections", "confirmed", "injected"),
     *RATIOS,
     *("recovery_s", "settle_s", "goodput_s"),
-    *("deaths", "hang_kills", "retries_per_request"),
+    *("deaths", "deaths_per_request", "hang_kills", "retries_per_request", "max_in_flight"),
 )
 
 
@@ -83,11 +83,10 @@ def measured(case: Case) -> Figures:
         f"{what} FILTER (phase = '{phase}' AND outcome = 'answered') AS {name}"
         for name, (phase, what) in LATENCIES.items()
     ]
-    found: Figures = _row(
-        case, f"SELECT {', '.join([*counts, *latencies, *_SENDING])} FROM requests"
-    )
-    for sql in (_INJECTED, _RECOVERY, _SETTLE, _GOODPUT, _DEATHS, _RETRIES):
-        found |= _row(case, sql)
+    of_requests = f"SELECT {', '.join([*counts, *latencies, *_SENDING])} FROM requests"
+    found: Figures = {}
+    for sql in (of_requests, *_OTHERS.values()):
+        found |= case.records(sql)[0]
     before = found["p99_baseline_ms"]
     for name, other in RATIOS.items():
         after = found[other]
@@ -110,86 +109,9 @@ def beyond(figure: str) -> str:
     return COUNTS.get(figure, "")
 
 
-def _row(case: Case, sql: str) -> dict[str, Any]:
-    """The one row of a query, by the names of its columns."""
-    result = case.account.execute(sql)
-    names = [column[0] for column in result.description or ()]
-    return dict(zip(names, result.fetchall()[0], strict=True))
-
-
 _SENDING = (
     f"{RATE_PER_S} AS rate_per_s",
     f"quantile_disc({LATE_MS}, 0.99) FILTER (sent > 0 AND phase <> 'warmup') AS late_p99_ms",
 )
-
-_INJECTED = """
-    SELECT
-        count(*) AS injections, count(held) AS held,
-        (SELECT count(*) FROM executions WHERE fault <> '') AS injected
-    FROM injections
-"""
-
-# From the moment an instance was seen dead until it was seen up; until the end when it never was.
-_RECOVERY = """
-    SELECT round(max(back - began), 3) AS recovery_s FROM (
-        SELECT
-            began, state,
-            coalesce(
-                min(CASE WHEN state = 'up' THEN began END) OVER later, max(ended) OVER later, ended
-            ) AS back
-        FROM states
-        WINDOW later AS (
-            PARTITION BY instance ORDER BY began ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING
-        )
-    ) WHERE state = 'dead'
-"""
-
-# From the end of the last fault until the last request that still suffered from it.
-_SETTLE = f"""
-    WITH undone AS (SELECT max(healed) AS t FROM injections WHERE held IS NOT NULL)
-    SELECT round(coalesce(max(requests.done), undone.t) - undone.t, 3) AS settle_s
-    FROM undone LEFT JOIN requests
-        ON requests.done > undone.t AND ({COUNTS["failed"]} OR {COUNTS["indeterminate"]})
-    GROUP BY undone.t
-"""
-
-# How long into the recovery there was still a second that was not good. Only whole seconds count.
-_GOODPUT = f"""
-    WITH seconds AS (
-        SELECT
-            floor(planned - began) AS second, count(*) AS offered,
-            count(*) FILTER (outcome = 'answered' AND latency_s <= {GOOD_S}) AS good
-        FROM requests JOIN phases ON phases.name = phase
-        WHERE phase = 'recovery' AND floor(planned - began) + 1 <= ended - began
-        GROUP BY ALL
-    )
-    SELECT
-        CASE WHEN count(*) > 0 THEN
-            coalesce(max(second + 1) FILTER (good < {GOOD_SHARE} * offered), 0)
-        END AS goodput_s
-    FROM seconds
-"""
-
-# Without a watchdog nobody kills what hangs, and nobody would have written it down.
-_DEATHS = """
-    SELECT
-        (SELECT count(*) FROM states WHERE state = 'dead') AS deaths,
-        (
-            SELECT CASE WHEN value IS NOT NULL THEN
-                (SELECT count(*) FROM watch WHERE kind = 'hang')
-            END FROM account WHERE key = 'watch_rows'
-        ) AS hang_kills
-"""
-
-# Tries beyond the first for each request that was tried at all, in the worst phase. A sub-request
-# is one more request to the proxy.
-_RETRIES = """
-    WITH each AS (
-        SELECT requests.phase, count(*) - 1 AS retries
-        FROM attempts JOIN requests ON requests.id = attempts.root
-        WHERE attempts.instance <> '' AND requests.phase IN ('baseline', 'faults', 'recovery')
-        GROUP BY requests.phase, attempts.id, attempts.proxy_id
-    )
-    SELECT round(max(share), 4) AS retries_per_request
-    FROM (SELECT sum(retries) / count(*) AS share FROM each GROUP BY phase)
-"""
+# Those that take more than counting requests.
+_, _OTHERS = read("figures")

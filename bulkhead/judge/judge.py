@@ -3,33 +3,45 @@
 It reads the account and nothing else, so an old run can be judged again with no stack at hand.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from duckdb import DuckDBPyConnection
 
-from bulkhead.judge import evidence, experiment, promises
+from bulkhead.judge import experiment, rules
 from bulkhead.judge.bounds import bounds
-from bulkhead.judge.case import Case, apply, unknown
+from bulkhead.judge.case import Case, Rules, apply, unknown
 from bulkhead.judge.expect import Expect
 from bulkhead.judge.figures import NAMES, Figures, counted, measured
 from bulkhead.judge.verdict import Check, Verdict, together
 
+EVIDENCE: Rules = {**rules.EVIDENCE, **experiment.RULES}
 
-def judge(account: DuckDBPyConnection, expect: Expect, planned: int) -> Verdict:
+
+def judge(
+    account: DuckDBPyConnection,
+    expect: Expect,
+    planned: int,
+    phases: Mapping[str, float] | None = None,
+) -> Verdict:
     """Hold a run against every rule and against its drill's bounds.
 
-    `planned` is how many injections the drill's schedule has: a run in which they did not happen
-    is not the run that was asked for.
+    `planned` is how many injections the drill's schedule has, and `phases` how many seconds each
+    phase: a run in which they did not happen is not the run that was asked for.
     """
-    case = Case(account, expect, planned)
+    case = Case(account, expect, planned, phases or {})
     figures: Figures = dict.fromkeys(NAMES)
-    empty = apply(evidence.not_empty, case, "INVALID")
+    empty = apply("not_empty", rules.not_empty, case, "INVALID")
     if empty.verdict != "PASS":
         return Verdict("INVALID", (empty,), figures)
     checks = [empty]
-    checks += [apply(rule, case, "INVALID") for rule in (*evidence.RULES, *experiment.RULES)]
-    checks += [apply(rule, case, "FAIL") for rule in promises.RULES]
-    checks += [apply(rule, case, "INFO") for rule in promises.NOTES]
+    checks += [apply(name, rule, case, "INVALID") for name, rule in EVIDENCE.items()]
+    # Rows that are known to be lost are no proof that something was not written down.
+    rows_lost = not _passed(checks, "rows_written")
+    checks += [
+        apply(name, rule, case, "INVALID" if rows_lost and name == "accounted" else "FAIL")
+        for name, rule in rules.PROMISES.items()
+    ]
+    checks += [apply(name, rule, case, "INFO") for name, rule in rules.NOTES.items()]
     figures |= counted(checks)
     try:
         figures |= measured(case)

@@ -1,4 +1,4 @@
-"""What the judge says of a run: one Check for each rule, and the verdict they make together.
+"""A verdict: one Check for each rule, and the verdict that they make together.
 
 FAIL outranks INVALID outranks PASS: what the stack is proved to have done wrong stays wrong,
 however poor the rest of the evidence is; and no evidence is never a pass.
@@ -6,26 +6,29 @@ however poor the rest of the evidence is; and no evidence is never a pass.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 Ruling = Literal["PASS", "FAIL", "INVALID"]
 
 RANK: tuple[Ruling, ...] = ("PASS", "INVALID", "FAIL")
+# As they are shown: first the checks that decide.
+DECIDING = ("FAIL", "INVALID")
+SHOWN = (*DECIDING, "PASS", "INFO")
 CODES: Mapping[Ruling, int] = {"PASS": 0, "FAIL": 1, "INVALID": 2}
 
 
 @dataclass(frozen=True)
 class Check:
-    """What one rule found. An INFO is a figure worth knowing that decides nothing."""
+    """The result of one rule. An INFO is a figure worth knowing that decides nothing."""
 
     name: str
     verdict: Ruling | Literal["INFO"]
     figure: str
-    """What was counted or measured."""
+    """The number that was counted or measured."""
     bound: str
-    """What it is held against."""
+    """The bound on the figure."""
     message: str = ""
-    """What is wrong, in a sentence; "" when nothing is."""
+    """The defect, in a sentence; "" when there is none."""
     count: int = 0
     """How many requests, or other things, offend."""
     examples: tuple[str, ...] = ()
@@ -49,18 +52,8 @@ class Verdict:
         return CODES[self.verdict]
 
     def as_dict(self) -> dict[str, Any]:
-        """What verdict.json holds."""
+        """The content of verdict.json."""
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, found: Mapping[str, Any]) -> Self:
-        """The verdict that `as_dict` gave.
-
-        Raises:
-            KeyError, TypeError: it is not one.
-        """
-        checks = (Check(**{**one, "examples": tuple(one["examples"])}) for one in found["checks"])
-        return cls(found["verdict"], tuple(checks), dict(found["figures"]))
 
 
 def together(checks: Iterable[Check]) -> Ruling:

@@ -1,10 +1,16 @@
-"""A rendered file as a value, and the one function that writes them."""
+"""Rendered files: the templates with the quoting of each language, and the one way to write them.
 
-import os
-import tempfile
+Undefined names in a template are errors; quoting is done by filters.
+"""
+
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from bulkhead.atomic import replace
 
 
 @dataclass(frozen=True)
@@ -17,22 +23,54 @@ class File:
 
 
 def write_all(files: Iterable[File]) -> None:
-    """Write every file atomically: a reader sees the old text or the new, never a part."""
+    """Write every file atomically: a reader sees the old text or the new, never a part.
+
+    Also after a power cut: it is on the disk when this returns.
+    """
     for file in files:
         file.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=file.path.parent, prefix=f".{file.path.name}.")
-        try:
-            with os.fdopen(handle, "w") as out:
-                out.write(file.text)
-            Path(temporary).chmod(file.mode)
-            Path(temporary).replace(file.path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        replace(file.path, file.text, file.mode, durable=True)
 
 
-def differing(files: Iterable[File]) -> list[Path]:
-    """The paths whose text on disk is not what would be written."""
-    return [
-        file.path for file in files if not file.path.exists() or file.path.read_text() != file.text
-    ]
+def text_of(path: Path) -> str:
+    """The present content of a rendered file; empty when there is none."""
+    return path.read_text(errors="replace") if path.exists() else ""
+
+
+def environment(folder: Path) -> Environment:
+    """Templates of one folder, with the filters that configuration text needs."""
+    templates = Environment(
+        loader=FileSystemLoader(folder),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # configuration text, not HTML; quoting is explicit
+    )
+    templates.filters |= {
+        "quoted": nginx_quoted,
+        "seconds": nginx_seconds,
+        "milliseconds": lambda seconds: round(seconds * 1000),
+        "percent": supervisor_percent,
+    }
+    return templates
+
+
+def nginx_quoted(word: Path | str) -> str:
+    """One word for nginx: quoted only where it must be, so that the file stays readable."""
+    return f'"{word}"' if " " in str(word) else str(word)
+
+
+def nginx_seconds(seconds: float) -> str:
+    """A time for nginx, which knows whole numbers only: `10s`, or `500ms`."""
+    return f"{seconds:g}s" if seconds == int(seconds) else f"{round(seconds * 1000)}ms"
+
+
+def supervisor_command(words: Iterable[str | Path]) -> str:
+    """A command line for supervisord, which splits it like a shell and expands `%`."""
+    return supervisor_percent(shlex.join(str(word) for word in words))
+
+
+def supervisor_percent(text: Path | str) -> str:
+    """`%` starts an expansion in every value of supervisord's file."""
+    return str(text).replace("%", "%%")

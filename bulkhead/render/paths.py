@@ -4,148 +4,60 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+class At:
+    """The path of something in a home folder."""
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+
+    def __get__(self, home: "Home", _: type["Home"]) -> Path:
+        return home.path / self._place
+
+
 @dataclass(frozen=True)
 class Home:
     """The folder of one stack. All of it is mode 0700: what is in it belongs to one user."""
 
     path: Path
 
-    @property
-    def etc(self) -> Path:
-        """Rendered configuration."""
-        return self.path / "etc"
+    etc = At("etc")  # rendered configuration
+    nginx_conf = At("etc/nginx.conf")
+    supervisord_conf = At("etc/supervisord.conf")
+    watch_conf = At("etc/watch.json")  # the configuration of the watchdog
+    peers = At("etc/peers")  # the instances that nginx knows before the watchdog tells it of any
 
-    @property
-    def run(self) -> Path:
-        """Sockets, pids, and the record of the running stack."""
-        return self.path / "run"
+    run = At("run")  # sockets, pids, and the record of the running stack
+    record = At("run/stack.json")  # which stack runs here (supervise/record.py)
+    standing = At("run/watch.json")  # how each program stands for the watchdog (watchdog/state.py)
+    supervisor_socket = At("run/supervisor.sock")  # supervisord's XML-RPC
+    internal_socket = At("run/internal.sock")  # nginx's internal listener
+    # Where a new nginx master waits for the listening sockets of the old one's workers.
+    heir_socket = At("run/heir.sock")
+    admin = At("run/admin")  # the admin sockets of the instances' processes, INSTANCE.PID.sock
+    # Where instances say that they are ready and that their loop turns (sd_notify(3)).
+    notify_socket = At("run/notify.sock")
+    watch_socket = At("run/watch.sock")  # the watchdog answers whoever asks whether its loop turns
+    # A file for each supervised program, `PID START_TICKS`: the process that leads it.
+    programs = At("run/programs")
+    drained = At("run/drained")  # an empty file for each instance that an operator has drained
+    # An empty file for each nginx worker, named by its pid, that is to close connections.
+    closing = At("run/closing")
+    orphans = At("run/orphans")  # a file for each process group whose leader has died, by number
+    boots = At("run/boots")  # the boot semaphore (services/common/boot.py): a file a processor
+    stopping = At("run/stopping")  # there while `down` stops the stack: bring nothing back
 
-    @property
-    def log(self) -> Path:
-        """What supervisord, nginx and the instances print."""
-        return self.path / "log"
+    log = At("log")  # the output of supervisord, nginx and the instances
+    nginx_log = At("log/nginx.error.log")
+    supervisord_log = At("log/supervisord.log")  # tells every start of every program
 
-    @property
-    def rows(self) -> Path:
-        """Proxy and service rows of the running stack."""
-        return self.path / "rows"
+    rows = At("rows")  # proxy and service rows of the running stack
+    proxy_rows = At("rows/proxy.jsonl")  # one line a request, written by nginx
+    service_rows = At("rows/service.jsonl")  # two lines an execution, written by the services
+    watch_rows = At("rows/watch.jsonl")  # the watchdog's event log
 
-    @property
-    def data(self) -> Path:
-        """The ledger and the session key: what outlives the stack."""
-        return self.path / "data"
+    data = At("data")  # the ledger and the session key: what outlives the stack
+    ledger = At("data/ledger.sqlite3")
+    secret = At("data/session.key")  # it signs session cookies
 
-    @property
-    def runs(self) -> Path:
-        """Run folders."""
-        return self.path / "runs"
-
-    @property
-    def tmp(self) -> Path:
-        """nginx's spool for bodies."""
-        return self.path / "tmp"
-
-    @property
-    def supervisor_socket(self) -> Path:
-        """supervisord's XML-RPC."""
-        return self.run / "supervisor.sock"
-
-    @property
-    def internal_socket(self) -> Path:
-        """nginx's internal listener."""
-        return self.run / "internal.sock"
-
-    @property
-    def admin(self) -> Path:
-        """The admin sockets of the instances' processes, INSTANCE.PID.sock."""
-        return self.run / "admin"
-
-    @property
-    def notify_socket(self) -> Path:
-        """Where instances say that they are ready and that their loop turns (sd_notify(3))."""
-        return self.run / "notify.sock"
-
-    @property
-    def programs(self) -> Path:
-        """A file for each supervised program, `PID START_TICKS`: the process that leads it."""
-        return self.run / "programs"
-
-    @property
-    def out(self) -> Path:
-        """An empty file for each instance that an operator has taken out of rotation."""
-        return self.run / "out"
-
-    @property
-    def closing(self) -> Path:
-        """An empty file for each nginx worker, named by its pid, that is to close connections."""
-        return self.run / "closing"
-
-    @property
-    def strays(self) -> Path:
-        """A file for each process group whose leader has died, named by its number."""
-        return self.run / "strays"
-
-    @property
-    def boots(self) -> Path:
-        """A file for each processor: who has locked it boots, others wait (services/boots.py)."""
-        return self.run / "boots"
-
-    @property
-    def stopping(self) -> Path:
-        """There while `down` stops the stack, so that nothing is brought back meanwhile."""
-        return self.run / "stopping"
-
-    @property
-    def watch_conf(self) -> Path:
-        """What the watchdog watches."""
-        return self.etc / "watch.json"
-
-    @property
-    def peers(self) -> Path:
-        """The instances that nginx knows before the watchdog has told it of any."""
-        return self.etc / "peers"
-
-    @property
-    def watch_rows(self) -> Path:
-        """What the watchdog saw and did, a line each."""
-        return self.rows / "watch.jsonl"
-
-    @property
-    def nginx_conf(self) -> Path:
-        """nginx's rendered configuration."""
-        return self.etc / "nginx.conf"
-
-    @property
-    def supervisord_conf(self) -> Path:
-        """supervisord's rendered configuration."""
-        return self.etc / "supervisord.conf"
-
-    @property
-    def proxy_rows(self) -> Path:
-        """One line a request, written by nginx."""
-        return self.rows / "proxy.jsonl"
-
-    @property
-    def service_rows(self) -> Path:
-        """Two lines an execution, written by the services."""
-        return self.rows / "service.jsonl"
-
-    @property
-    def nginx_log(self) -> Path:
-        """nginx's error log."""
-        return self.log / "nginx.error.log"
-
-    @property
-    def supervisord_log(self) -> Path:
-        """supervisord's own log, which tells every start of every program."""
-        return self.log / "supervisord.log"
-
-    @property
-    def ledger(self) -> Path:
-        """The ledger's database."""
-        return self.data / "ledger.sqlite3"
-
-    @property
-    def secret(self) -> Path:
-        """The key that signs session cookies."""
-        return self.data / "session.key"
+    runs = At("runs")  # run folders
+    tmp = At("tmp")  # nginx's spool for bodies

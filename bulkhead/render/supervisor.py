@@ -1,19 +1,17 @@
-"""Topology -> supervisord.conf: a program for nginx, for each instance, and for the watchdog."""
+"""Topology -> supervisord.conf and watch.json: nginx, each instance, and the watchdog.
 
+watch.json says what the watchdog watches, and what a launcher has to know. The watchdog reads it
+again whenever it changes. Times are seconds.
+"""
+
+import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from bulkhead.render.files import File
+from bulkhead.render.files import File, environment, supervisor_command
 from bulkhead.render.nginx import descriptors
 from bulkhead.render.paths import Home
-from bulkhead.render.templates import (
-    environment,
-    supervisor_command,
-    supervisor_environment,
-    supervisor_percent,
-)
 from bulkhead.topology.model import Instance, ServiceSection, Topology
 
 # The programs that are no instances.
@@ -23,37 +21,11 @@ NGINX, WATCH = "nginx", "watch"
 STOP_MARGIN_S = 5
 # The watchdog has nothing to finish.
 WATCH_GRACE_S = 1
-# With a watchdog, whoever dies before this is left to supervisord's growing pauses: it cannot boot.
+# A program that dies earlier and was not ready gets growing pauses (supervisor/wakeup.py).
 BOOTED_S = 10
 # With one, the workers of a dead gunicorn master serve until another serves; for so long at most,
 # should none come. Longer than the pauses of a master that cannot boot at its first tries.
-STRAY_S = 60
-
-COMMON = "\n".join(
-    (
-        "umask=077",
-        "; Rows, logs and the ledger belong to this user alone.",
-        "autorestart=true",
-        "; Whatever the exit status: a drain that was asked for from outside ends with 0 too.",
-        "startretries=1000000",
-        "; Never FATAL for ever. The pause between tries grows by a second each time.",
-        "redirect_stderr=true",
-        "stdout_logfile_maxbytes=10MB",
-        "stdout_logfile_backups=3",
-    )
-)
-
-
-@dataclass(frozen=True)
-class Program:
-    """One [program:x] section of an instance."""
-
-    name: str
-    kind: str
-    command: str
-    environment: str
-    start_s: int
-    stop_s: int
+ORPHAN_S = 60
 
 
 def render_supervisor(
@@ -61,27 +33,28 @@ def render_supervisor(
 ) -> list[File]:
     """supervisord.conf. `nginx` and `interpreter` are the programs that the stack runs."""
     home = Home(topology.home)
-    template = environment(topology.root / "supervisor").get_template("supervisord.conf.j2")
-    text = template.render(
-        source=topology.source,
-        name=topology.name,
+    commands: dict[str, Sequence[str | Path]] = {
+        WATCH: [interpreter, "-m", "bulkhead.watchdog", home.path],
+        NGINX: [nginx, "-p", home.path, "-c", home.nginx_conf],
+    }
+    for one in topology.instances():
+        commands[one.name] = _command(topology, one.service, interpreter)
+    # By way of supervisor/launch: it notes who leads the program, and adopts.
+    launch: list[str | Path] = ["/bin/sh", topology.root / "supervisor" / "launch", home.run]
+    templates = environment(topology.root / "supervisor")
+    templates.filters["stop_s"] = stop_s
+    text = templates.get_template("supervisord.conf.j2").render(
+        topology=topology,
+        home=home,
         user=user,
         nofile=descriptors(topology),
-        root=supervisor_percent(str(topology.root)),
-        run=supervisor_percent(str(home.run)),
-        log=supervisor_percent(str(home.log)),
-        watch=topology.file.stack.watch,
-        has_proxy=topology.has_proxy,
-        watch_command=launched(
-            topology, interpreter, WATCH, [interpreter, "-m", "bulkhead.watch", home.path]
-        ),
-        watch_stop_s=stop_s(WATCH_GRACE_S),
-        nginx_command=launched(
-            topology, interpreter, NGINX, [nginx, "-p", home.path, "-c", home.nginx_conf]
-        ),
-        nginx_stop_s=stop_s(topology.proxy.grace_s),
-        common=COMMON,
-        instances=[_program(topology, home, one, interpreter) for one in topology.instances()],
+        watch_grace_s=WATCH_GRACE_S,
+        commands={
+            name: supervisor_command([*launch, name, interpreter, *command])
+            for name, command in commands.items()
+        },
+        variables=_variables,
+        start_s=_start_s,
     )
     return [File(home.supervisord_conf, text)]
 
@@ -91,63 +64,101 @@ def stop_s(grace_s: float) -> int:
     return round(grace_s) + STOP_MARGIN_S
 
 
-def launched(
-    topology: Topology, interpreter: Path, name: str, command: Sequence[str | Path]
-) -> str:
-    """A program's command, by way of supervisor/launch: it notes who leads it, and adopts."""
-    launch = topology.root / "supervisor" / "launch"
-    run = Home(topology.home).run
-    return supervisor_command(["/bin/sh", launch, run, name, interpreter, *command])
+def _start_s(topology: Topology, service: ServiceSection) -> int:
+    return min(math.ceil(service.boot_s), BOOTED_S) if topology.file.stack.watch else 1
 
 
-def _program(topology: Topology, home: Home, one: Instance, interpreter: Path) -> Program:
-    service = topology.services[one.service]
+def _variables(topology: Topology, one: Instance) -> str:
+    """The environment of an instance, `KEY="value",...`."""
+    home, stack, service = Home(topology.home), topology.file.stack, topology.services[one.service]
     variables = {
         "BULKHEAD_SERVICE": one.service,
         "BULKHEAD_INSTANCE": one.name,
         "BULKHEAD_ADDRESS": one.address,
         "BULKHEAD_PROXY_URL": topology.url,
-        "BULKHEAD_ROWS": str(home.service_rows) if topology.file.stack.rows else "",
+        "BULKHEAD_ROWS": str(home.service_rows) if stack.rows else "",
         "BULKHEAD_GRACE_S": f"{service.grace_s:g}",
         "BULKHEAD_MAX_BODY_KB": str(topology.proxy.max_body_kb),
-        "BULKHEAD_LEDGER_URL": topology.file.stack.ledger_url or f"sqlite:///{home.ledger}",
-        "BULKHEAD_SECRET_FILE": str(_secret(topology)),
+        "BULKHEAD_LEDGER_URL": stack.ledger_url or f"sqlite:///{home.ledger}",
+        # The key of this home alone, or one that several hosts share.
+        "BULKHEAD_SECRET_FILE": str(topology.root / (stack.session_key_file or home.secret)),
         "BULKHEAD_WORKERS": str(service.workers),
         "BULKHEAD_BOOTS": str(home.boots),
-        "BULKHEAD_OUT": str(home.out / one.name),
+        "BULKHEAD_DRAINED": str(home.drained / one.name),
     }
-    if topology.file.stack.ledger_password_file:
-        password = topology.root / topology.file.stack.ledger_password_file
+    if stack.ledger_password_file:
+        password = topology.root / stack.ledger_password_file
         variables["BULKHEAD_LEDGER_PASSWORD_FILE"] = str(password)
-    if topology.file.stack.admin:
+    variables["BULKHEAD_WORK_MS"], variables["BULKHEAD_WORK_CPU_MS"] = "0", "0"
+    if stack.admin:
         variables["BULKHEAD_ADMIN_DIR"] = str(home.admin)
-    watch = topology.file.stack.watch
-    if watch:
-        variables |= {"NOTIFY_SOCKET": str(home.notify_socket), "BULKHEAD_STRAY_S": str(STRAY_S)}
-    if watch and service.hang_s:
+        # A public request must not be taken for a hang, nor outlast the proxy's patience.
+        variables["BULKHEAD_WORK_MS"] = str(min(60_000, int(service.timeout_s * 800)))
+        variables["BULKHEAD_WORK_CPU_MS"] = str(min(10_000, int(service.hang_s * 800) or 10_000))
+    if stack.watch:
+        variables |= {"NOTIFY_SOCKET": str(home.notify_socket), "BULKHEAD_ORPHAN_S": str(ORPHAN_S)}
+    if stack.watch and service.hang_s:
         variables["WATCHDOG_USEC"] = str(round(service.hang_s * 1_000_000))
-    command = _command(service, one.service, topology.root, interpreter)
-    return Program(
-        name=one.name,
-        kind=service.kind,
-        command=launched(topology, interpreter, one.name, command),
-        environment=supervisor_environment(variables | service.env),
-        start_s=min(math.ceil(service.boot_s), BOOTED_S) if watch else 1,
-        stop_s=stop_s(service.grace_s),
-    )
+    # supervisord's `environment=` has quotes but no escapes; the topology refuses quotes.
+    return ",".join(f'{key}="{value}"' for key, value in (variables | service.env).items())
 
 
-def _secret(topology: Topology) -> Path:
-    """The file of the session key: this home's own, or one that several hosts share."""
-    given = topology.file.stack.session_key_file
-    return topology.root / given if given else Home(topology.home).secret
-
-
-def _command(service: ServiceSection, name: str, root: Path, interpreter: Path) -> list[str | Path]:
-    """What one instance runs. gunicorn goes through -m: a script's shebang has no spaces."""
+def _command(topology: Topology, name: str, interpreter: Path) -> list[str | Path]:
+    """The command of an instance. gunicorn goes through -m: a script's shebang has no spaces."""
+    service = topology.services[name]
     if service.kind == "tornado":
         return [interpreter, "-m", service.app or f"services.{name}"]
     app = service.app or f"services.{name}.wsgi:app"
     package = app.partition(":")[0].rpartition(".")[0]
-    conf = root.joinpath(*package.split("."), "gunicorn.conf.py")
+    conf = topology.root.joinpath(*package.split("."), "gunicorn.conf.py")
     return [interpreter, "-m", "gunicorn", "-c", conf, app]
+
+
+def supervisord_command(home: Home, interpreter: Path) -> list[str]:
+    """The command of a supervisord, run in the checkout; -s: it prints only what is not logged.
+
+    PYTHONPATH is where its plugins are: `supervisor` in the checkout is no package, and the
+    package of that name is supervisord.
+    """
+    return [
+        *("/usr/bin/env", "PYTHONPATH=supervisor"),
+        *(str(interpreter), "-m", "supervisor.supervisord"),
+        *("-s", "-c", str(home.supervisord_conf)),
+    ]
+
+
+def render_watch(topology: Topology, interpreter: Path) -> File:
+    """watch.json. `interpreter` is the Python that the stack runs."""
+    home, proxy, hosts = Home(topology.home), topology.proxy, topology.hosts
+    stack = topology.file.stack
+    programs = [_program(WATCH, WATCH, WATCH_GRACE_S)] if stack.watch else []
+    if topology.has_proxy:
+        programs.append(_program(NGINX, NGINX, proxy.grace_s))
+    for one in topology.instances():
+        service = topology.services[one.service]
+        own = {"service": one.service, "address": one.address, "weight": one.weight}
+        programs.append(
+            _program(one.name, service.kind, service.grace_s, **own, hang_s=service.hang_s)
+        )
+    value = {
+        "root": str(topology.root),
+        "python": str(interpreter),
+        "supervisord": supervisord_command(home, interpreter),
+        "peers": topology.has_proxy and proxy.balancer == "watched",
+        "public": proxy.listen.replace("0.0.0.0:", "127.0.0.1:") if topology.has_proxy else "",
+        "host": hosts.name,
+        "hear": hosts.hear,
+        "tell": hosts.tell,
+        "key_file": str(topology.root / hosts.key_file) if hosts.key_file else "",
+        "closing_s": proxy.closing_s if proxy.balancer == "watched" else 0,
+        "proxy_grace_s": proxy.grace_s,
+        "rows_max_mb": stack.rows_max_mb,
+        "rows_keep": stack.rows_keep,
+        "programs": programs,
+    }
+    return File(home.watch_conf, json.dumps(value, indent=1) + "\n")
+
+
+def _program(name: str, kind: str, grace_s: float, **instance: object) -> dict[str, object]:
+    none = {"service": "", "address": "", "weight": 1, "hang_s": 0}
+    return {"name": name, "kind": kind, **none, **instance, "grace_s": grace_s}

@@ -39,9 +39,9 @@ def ms(seconds: float | None) -> str:
     return f"{seconds * 1000:,.1f}" if abs(seconds) < 1 else f"{seconds * 1000:,.0f}"
 
 
-def offset(seconds: float) -> str:
-    """Milliseconds with one decimal, whatever their size: moments are told apart by them."""
-    return f"{seconds * 1000:,.1f}"
+def offset(seconds: float | None) -> str:
+    """Milliseconds with one decimal always: moments are told apart by them; `-` for None."""
+    return "-" if seconds is None else f"{seconds * 1000:,.1f}"
 
 
 def share(part: float) -> str:

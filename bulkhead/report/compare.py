@@ -5,7 +5,7 @@ gets a column of its own with the medians: one run may be lucky.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import median_low
 from typing import Any
@@ -46,14 +46,14 @@ def compare(runs: Sequence[RunDir]) -> str:
     """
     columns = _columns(runs)
     numbered = [f"{number}: {_name(column)}" for number, column in enumerate(columns, 1)]
-    heads = ["figure"]
-    for number in range(1, len(columns) + 1):
-        heads += [str(number), ""] if number > 1 else [str(number)]
-    rows = [heads, _cells("verdict", [column.verdict for column in columns])]
+    blank = [""] * len(columns)
+    rows = [
+        _cells("figure", [str(number) for number in range(1, len(columns) + 1)], blank),
+        _cells("verdict", [column.verdict for column in columns], blank),
+    ]
     for name in _names(columns):
         values = [_shown(column.figures.get(name)) for column in columns]
-        ratios = [_ratio(column.ratios.get(name)) for column in columns]
-        rows.append(_cells(name, values, ratios))
+        rows.append(_cells(name, values, [_ratio(column.ratios.get(name)) for column in columns]))
     return "\n".join([*map(plain, numbered), "", *table(rows)]) + "\n"
 
 
@@ -66,30 +66,25 @@ def _columns(runs: Sequence[RunDir]) -> list[Column]:
     if not runs:
         raise UsageError("compare: name at least one run folder")
     found = [documents.read(run) for run in runs]
-    keys = [_series(one) for one in found]
-    series = {key: number for number, key in enumerate(dict.fromkeys(keys), 1)}
-    first = dict(found[0].verdict.figures)
-    columns: list[Column] = []
-    for key, number in series.items():
-        mine = [(run, one) for run, one, own in zip(runs, found, keys, strict=True) if own == key]
-        columns += [_of_run(run, one, number, first) for run, one in mine]
-        if len(mine) > 1:
-            columns.append(_medians(columns[-len(mine) :], first))
-    return columns
+    first = found[0].verdict.figures
+    series: dict[str, list[Column]] = {}
+    for run, one in zip(runs, found, strict=True):
+        key, figures = _series(one), one.verdict.figures
+        mine = series.setdefault(key, [])
+        place = (run.path.name, str(one.drill.get("name", "")), list(series).index(key) + 1, 1)
+        mine.append(Column(*place, one.verdict.verdict, figures, _ratios(figures, first)))
+    return [
+        column
+        for mine in series.values()
+        for column in (*mine, *([_medians(mine, first)] if len(mine) > 1 else []))
+    ]
 
 
 def _series(found: Documents) -> str:
-    """What must be equal for two runs to be repetitions of each other: all but seed and place."""
+    """The parts that two repetitions of a run share: all but seed and place."""
     configuration = {**found.provenance.get("configuration", {}), "stack": None}
     drill: Values = {**found.drill, "seed": None}
     return json.dumps([drill, configuration, found.provenance.get("git")], sort_keys=True)
-
-
-def _of_run(run: RunDir, found: Documents, series: int, first: dict[str, Figure]) -> Column:
-    figures = dict(found.verdict.figures)
-    name = str(found.drill.get("name", ""))
-    verdict = found.verdict.verdict
-    return Column(run.path.name, name, series, 1, verdict, figures, _ratios(figures, first))
 
 
 def _medians(columns: Sequence[Column], first: dict[str, Figure]) -> Column:
@@ -103,11 +98,10 @@ def _medians(columns: Sequence[Column], first: dict[str, Figure]) -> Column:
 
 
 def _ratios(figures: dict[str, Figure], first: dict[str, Figure]) -> dict[str, float | None]:
-    found: dict[str, float | None] = {}
-    for name, value in figures.items():
-        base = first.get(name)
-        found[name] = value / base if value is not None and base else None
-    return found
+    return {
+        name: value / base if value is not None and (base := first.get(name)) else None
+        for name, value in figures.items()
+    }
 
 
 def _names(columns: Sequence[Column]) -> list[str]:
@@ -115,22 +109,13 @@ def _names(columns: Sequence[Column]) -> list[str]:
 
 
 def _name(column: Column) -> str:
-    if column.run:
-        return f"{column.run} ({column.drill})"
-    return f"medians of {column.runs} runs ({column.drill})"
+    return f"{column.run or f'medians of {column.runs} runs'} ({column.drill})"
 
 
-def _cells(name: str, values: Sequence[str], ratios: Sequence[str] = ()) -> list[str]:
+def _cells(name: str, values: Sequence[str], ratios: Sequence[str]) -> list[str]:
     """A row: the first column is what the others are compared with, so it has no ratio."""
-
-    def cells() -> Iterator[str]:
-        yield name
-        for number, value in enumerate(values):
-            yield value
-            if number:
-                yield ratios[number] if ratios else ""
-
-    return list(cells())
+    cells = [cell for pair in zip(values, ratios, strict=True) for cell in pair]
+    return [name, cells[0], *cells[2:]]
 
 
 def _shown(value: Figure) -> str:

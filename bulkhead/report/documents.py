@@ -1,8 +1,7 @@
 """The JSON documents of a run folder: what was run, where, and what was judged of it."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -10,7 +9,6 @@ from bulkhead.errors import EvidenceError
 from bulkhead.judge.verdict import Verdict
 from bulkhead.rundir import RunDir
 
-Shape = TypeVar("Shape")
 Values = dict[str, Any]
 
 
@@ -29,20 +27,19 @@ def read(run: RunDir) -> Documents:
     Raises:
         EvidenceError: one is missing or is not what it should be; a line for each.
     """
+    found: list[Any] = []
     problems: list[str] = []
-    drill = _one(run.drill_json, Values, "was this folder made by a drill?", problems)
-    provenance = _one(run.run_json, Values, "it says which clock and which stack", problems)
-    judged = _one(run.verdict_json, Verdict, f"first: bulkhead judge {run.path}", problems)
-    if drill is None or provenance is None or judged is None:
+    for path, shape, advice in (
+        (run.drill_json, Values, "was this folder made by a drill?"),
+        (run.run_json, Values, "it says which clock and which stack"),
+        (run.verdict_json, Verdict, f"first: bulkhead judge {run.path}"),
+    ):
+        try:
+            found.append(msgspec.json.decode(path.read_bytes(), type=shape))
+        except FileNotFoundError:
+            problems.append(f"{path}: no such file ({advice})")
+        except msgspec.DecodeError as error:
+            problems.append(f"{path}: {error}")
+    if problems:
         raise EvidenceError(*problems)
-    return Documents(drill, provenance, judged)
-
-
-def _one(path: Path, shape: type[Shape], advice: str, problems: list[str]) -> Shape | None:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=shape)
-    except FileNotFoundError:
-        problems.append(f"{path}: no such file ({advice})")
-    except msgspec.DecodeError as error:
-        problems.append(f"{path}: {error}")
-    return None
+    return Documents(*found)

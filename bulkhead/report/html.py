@@ -19,18 +19,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from bulkhead.accounting.account import opened
+from bulkhead.judge.verdict import DECIDING, SHOWN
 from bulkhead.report import columns, documents, examples, tables
-from bulkhead.report.charts import charts, data, embedded, in_force, tracks
+from bulkhead.report.charts import charts, data, in_force, tracks
 from bulkhead.report.documents import Documents
 from bulkhead.report.story import stories
 from bulkhead.report.timeline import timeline
 from bulkhead.rundir import RunDir
 
 TEMPLATES = Path(__file__).parent / "templates"
-DECIDING = ("FAIL", "INVALID")
 LONGEST = 300  # of what a request brought along: its target may be kilobytes
-RANK = {"FAIL": 0, "INVALID": 1, "PASS": 2, "INFO": 3}
-# What a drill.json may lack.
+# Keys that a drill.json may lack.
 BLANK: dict[str, Any] = {
     "title": "", "story": "", "predicts": "", "seed": "unknown", "settings": [],
     "load": {}, "phases": {}, "faults": [], "expect": {},
@@ -55,22 +54,8 @@ def write(run: RunDir) -> Path:
 def render(account: DuckDBPyConnection, found: Documents, run: RunDir) -> str:
     """The page."""
     script = (TEMPLATES / "report.js").read_text()
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        undefined=StrictUndefined,
-        autoescape=True,  # a request's bytes are hostile
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "ms": columns.ms,
-        "offset": columns.offset,
-        "share": columns.share,
-        "plain": columns.plain,
-        "short": lambda words: columns.shortened(columns.plain(words), LONGEST),
-        "toml": toml,
-    }
-    return environment.get_template("report.html.j2").render(
+    page = environment().get_template("report.html.j2")
+    return page.render(
         style=Markup((TEMPLATES / "report.css").read_text()),
         script=Markup(script),
         script_hash=hash_of(script),
@@ -78,8 +63,28 @@ def render(account: DuckDBPyConnection, found: Documents, run: RunDir) -> str:
     )
 
 
+def environment() -> Environment:
+    """The templates of a report. HTML escapes what it shows: a request's bytes are hostile."""
+    found = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        autoescape=lambda name: name is not None and name.endswith(".html.j2"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters |= {
+        "ms": columns.ms,
+        "offset": columns.offset,
+        "share": columns.share,
+        "plain": columns.plain,
+        "short": lambda words: columns.shortened(columns.plain(words), LONGEST),
+        "toml": toml,
+    }
+    return found
+
+
 def hash_of(script: str) -> str:
-    """What a Content-Security-Policy calls a script by."""
+    """The hash by which a Content-Security-Policy names a script."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
@@ -88,7 +93,7 @@ def _context(account: DuckDBPyConnection, found: Documents, run: RunDir) -> dict
     facts: dict[str, Any] = {"configuration": {}} | found.provenance
     groups = examples.groups(account, verdict)
     ids = list(dict.fromkeys(id for group in groups for id in group.ids))
-    checks = sorted(enumerate(verdict.checks), key=lambda check: RANK[check[1].verdict])
+    checks = sorted(enumerate(verdict.checks), key=lambda check: SHOWN.index(check[1].verdict))
     return {
         "drill": drill,
         "run": run.path.name,
@@ -116,7 +121,7 @@ def _context(account: DuckDBPyConnection, found: Documents, run: RunDir) -> dict
         "tracks": tracks(lines),
         "in_force": in_force(lines),
         "charts": charts(lines),
-        "data": embedded(data(lines)),
+        "data": data(lines),
     }
 
 

@@ -1,13 +1,12 @@
 """The status of a stack, for a terminal and for programs."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 
-from bulkhead.control.status import ProcessStatus, StackStatus
+from bulkhead.report.columns import GREEN, RED, paint, table
+from bulkhead.supervise.status import CRASHING, ProcessStatus, StackStatus
 
 HEADINGS = ("NAME", "SERVICE", "PID", "STATE", "READY", "RESTARTS", "UPTIME", "MEMORY", "ADDRESS")
-RIGHT = {"PID", "RESTARTS", "UPTIME", "MEMORY"}
-GREEN, RED, PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[0m"
+LEFT = [HEADINGS.index(one) for one in ("NAME", "SERVICE", "STATE", "READY", "ADDRESS")]
 
 
 def as_dict(status: StackStatus) -> dict[str, object]:
@@ -17,17 +16,13 @@ def as_dict(status: StackStatus) -> dict[str, object]:
 
 def as_text(status: StackStatus, colour: bool) -> str:
     """A table of processes, and where the stack is."""
-    rows = [row for one in status.processes for row in _rows(one)]
-    widths = [max(map(len, column)) for column in zip(HEADINGS, *rows, strict=True)]
-    lines = [_line(HEADINGS, widths), *(_line(row, widths) for row in rows)]
-    if colour:
-        lines[1:] = [
-            line.replace(" yes ", f" {GREEN}yes{PLAIN} ").replace(" NO ", f" {RED}NO{PLAIN} ")
-            for line in lines[1:]
-        ]
+    lines = table([HEADINGS, *(row for one in status.processes for row in _rows(one))], LEFT)
+    yes, no = paint("yes", GREEN, colour), paint("NO", RED, colour)
+    lines[1:] = [line.replace(" yes ", f" {yes} ").replace(" NO ", f" {no} ") for line in lines[1:]]
     for one in status.processes:
         if one.printed:
             lines += ["", f"{one.name} keeps crashing; its log ends:", *one.printed]
+    lines += _losses(status)
     ready = sum(one.ready for one in status.processes)
     total = len(status.processes)
     lines += [
@@ -36,6 +31,17 @@ def as_text(status: StackStatus, colour: bool) -> str:
         f"home: {status.home}",
     ]
     return "\n".join(lines)
+
+
+def _losses(status: StackStatus) -> list[str]:
+    """Rows that are not written at present, or were not."""
+    lines = [f"{one}: no space left: what is to be written there is lost" for one in status.full]
+    lines += [
+        f"{one.name}: {one.rows_dropped:,} rows could not be written since it started"
+        for one in status.processes
+        if one.rows_dropped
+    ]
+    return ["", *lines] if lines else []
 
 
 def _rows(one: ProcessStatus) -> list[tuple[str, ...]]:
@@ -56,19 +62,11 @@ def _state(one: ProcessStatus) -> str:
     words = [one.state]
     if one.adopted:
         words.append("adopted")
-    if one.watched == "crashing":
+    if one.watched == CRASHING:
         words.append(f"crashed {one.crashes} times")
-    elif one.watched in ("hung", "out"):
+    elif one.watched in ("hung", "drained"):
         words.append(one.watched)
     return ", ".join(words)
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    padded = (
-        cell.rjust(width) if heading in RIGHT else cell.ljust(width)
-        for heading, cell, width in zip(HEADINGS, cells, widths, strict=True)
-    )
-    return "  ".join(padded).rstrip()
 
 
 def duration(seconds: float) -> str:
@@ -76,8 +74,8 @@ def duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f}s"
     whole = int(seconds)
-    for unit, name, below in ((86400, "d", "h"), (3600, "h", "m"), (60, "m", "s")):
-        if whole >= unit:
-            rest = {"h": 3600, "m": 60, "s": 1}[below]
-            return f"{whole // unit}{name}{whole % unit // rest:02d}{below}"
-    raise AssertionError("a minute or more has a unit")
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"

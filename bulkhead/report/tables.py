@@ -1,13 +1,14 @@
 """The tables of a run, from its account: how requests ended, how long they took, who answered."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from duckdb import DuckDBPyConnection
 
 QUANTILES = ("p50", "p90", "p99", "p99.9", "max")
-# Quantiles as decimals: 0.999 as a binary fraction times n may land on the wrong side of a rank.
-RANKS = "[0.5::DECIMAL(4,3), 0.9::DECIMAL(4,3), 0.99::DECIMAL(4,3), 0.999::DECIMAL(4,3), 1]"
+# SQL: the quantiles of some requests, each NULL where none was answered. The ranks are decimals:
+# 0.999 as a binary fraction times n may land on the wrong side of a rank.
+RANKED = """coalesce(quantile_disc(latency_s, [0.5::DECIMAL(4,3), 0.9::DECIMAL(4,3),
+    0.99::DECIMAL(4,3), 0.999::DECIMAL(4,3), 1]), list_resize([]::DOUBLE[], 5))"""
 COMPARED = {"baseline": "before", "faults": "during", "recovery": "after"}
 
 
@@ -23,8 +24,8 @@ class Ending:
     count: int
     share: float
     """Of all requests, 0 to 1."""
-    by_phase: tuple[int, ...]
-    """Count in each phase, in the order of `phases`."""
+    by_phase: dict[str, int]
+    """The count in each phase that has any."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,12 @@ class Latencies:
     """How long the answers to one class of request took, of those planned in one phase."""
 
     kind: str
-    """`all`, or a class: `repeatable`, `once`."""
+    """`all`, or a class."""
     phase: str
     requests: int
     answered: int
     """Whole answers, whatever their status: only they have a latency."""
-    quantiles: tuple[float | None, ...]
+    quantiles: list[float | None]
     """Seconds from planned start to last byte, by nearest rank, in the order of QUANTILES."""
 
 
@@ -48,7 +49,7 @@ class Answers:
     instance: str
     count: int
     share: float
-    by_phase: tuple[int, ...]
+    by_phase: dict[str, int]
 
 
 def phases(account: DuckDBPyConnection) -> tuple[str, ...]:
@@ -62,57 +63,34 @@ def endings(account: DuckDBPyConnection) -> list[Ending]:
     rows = account.execute(
         """
         SELECT outcome, cause, any_value(coalesce(causes.meaning, outcomes.meaning, '')),
-               count(*), histogram(phase)
+               count(*), count(*) / sum(count(*)) OVER (), histogram(phase)
         FROM requests LEFT JOIN causes ON causes.name = cause
             LEFT JOIN outcomes ON outcomes.name = outcome
         GROUP BY outcome, cause
         ORDER BY outcome <> 'answered', count(*) DESC, outcome, cause
         """
     ).fetchall()
-    return _endings(account, rows)
+    return [Ending(*row) for row in rows]
 
 
 def delays(account: DuckDBPyConnection) -> list[Ending]:
     """The part of the answered requests that was slow, by what took most of their time."""
     rows = account.execute(
         """
-        SELECT 'slow', delay_cause, coalesce(any_value(meaning), ''), count(*), histogram(phase)
+        SELECT 'slow', delay_cause, coalesce(any_value(meaning), ''), count(*),
+               count(*) / (SELECT count(*) FROM requests), histogram(phase)
         FROM requests LEFT JOIN delay_causes ON delay_causes.name = delay_cause
         WHERE delay_cause <> '' GROUP BY delay_cause ORDER BY count(*) DESC, delay_cause
         """
     ).fetchall()
-    return _endings(account, rows)
-
-
-def _endings(
-    account: DuckDBPyConnection, rows: Sequence[tuple[str, str, str, int, dict[str, int]]]
-) -> list[Ending]:
-    names, every = phases(account), total(account)
-    return [
-        Ending(
-            outcome,
-            cause,
-            meaning,
-            count,
-            count / every,
-            tuple(seen.get(name, 0) for name in names),
-        )
-        for outcome, cause, meaning, count, seen in rows
-    ]
-
-
-def total(account: DuckDBPyConnection) -> int:
-    """How many requests the run has."""
-    found = account.execute("SELECT count(*) FROM requests").fetchone()
-    return int(found[0]) if found else 0
+    return [Ending(*row) for row in rows]
 
 
 def latencies(account: DuckDBPyConnection) -> list[Latencies]:
     """All requests, then each class of them, before, during and after the faults."""
     rows = account.execute(
         f"""
-        SELECT coalesce(class, 'all'), phase, count(*), count(latency_s),
-               quantile_disc(latency_s, {RANKS})
+        SELECT coalesce(class, 'all'), phase, count(*), count(latency_s), {RANKED}
         FROM requests JOIN phases ON phases.name = phase
         WHERE list_contains($names, phase)
         GROUP BY GROUPING SETS ((phase), (class, phase))
@@ -120,22 +98,15 @@ def latencies(account: DuckDBPyConnection) -> list[Latencies]:
         """,
         {"names": list(COMPARED)},
     ).fetchall()
-    return [
-        Latencies(kind, phase, requests, answered, tuple(found or [None] * len(QUANTILES)))
-        for kind, phase, requests, answered, found in rows
-    ]
+    return [Latencies(*row) for row in rows]
 
 
 def answers(account: DuckDBPyConnection) -> list[Answers]:
-    """Who made the whole answers, by name."""
+    """The whole answers of each instance, by name."""
     rows = account.execute(
         """
-        SELECT coalesce(instance, ''), count(*), histogram(phase), count(*) / sum(count(*)) OVER ()
+        SELECT coalesce(instance, ''), count(*), count(*) / sum(count(*)) OVER (), histogram(phase)
         FROM requests WHERE latency_s IS NOT NULL GROUP BY 1 ORDER BY 1
         """
     ).fetchall()
-    names = phases(account)
-    return [
-        Answers(instance, count, part, tuple(seen.get(name, 0) for name in names))
-        for instance, count, seen, part in rows
-    ]
+    return [Answers(*row) for row in rows]

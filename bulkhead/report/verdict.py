@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 from duckdb import DuckDBPyConnection
 
-from bulkhead.judge.verdict import Check, Verdict
+from bulkhead.judge.verdict import DECIDING, SHOWN, Check, Verdict
 from bulkhead.report import tables
 from bulkhead.report.columns import (
     BOLD,
@@ -25,7 +25,6 @@ from bulkhead.rundir import RunDir
 
 PAINTS = {"PASS": GREEN, "FAIL": RED, "INVALID": YELLOW, "INFO": DIM}
 TINTS = {"answered": 0, "failed": RED}
-DECIDING = ("FAIL", "INVALID")
 WIDEST, SCREEN = 110, 45
 MOST_CAUSES = 6
 MOST_IDS = 3
@@ -59,11 +58,11 @@ def _title(run: RunDir) -> str:
 
 
 def _figures(verdict: Verdict) -> list[str]:
-    """What an operator asks first, in one line."""
+    """The summary in one line."""
     figures = verdict.figures
     parts = [
         f"{figures[name]:,} {name.replace('_', ' ')}"
-        for name in ("requests", "failed", "indeterminate", "moved_on", "lost", "doubled")
+        for name in ("requests", "failed", "indeterminate", "retried", "lost", "doubled")
         if figures.get(name) is not None
     ]
     if (recovery := figures.get("recovery_s")) is not None:
@@ -75,8 +74,7 @@ def _checks(verdict: Verdict, room: int, colour: bool) -> list[str]:
     """Deciding checks first, each with what it says; what finds no room is named in one line."""
     if not verdict.checks:
         return []
-    order = [*DECIDING, "PASS", "INFO"]
-    checks = sorted(verdict.checks, key=lambda check: order.index(check.verdict))
+    checks = sorted(verdict.checks, key=lambda check: SHOWN.index(check.verdict))
     said = {number: _said(check) for number, check in enumerate(checks)}
     heads = ("", "check", "figure", "bound")
     cells = [(one.verdict, one.name, plain(one.figure), plain(one.bound)) for one in checks]
@@ -157,7 +155,7 @@ def _when(names: Sequence[str], ending: tables.Ending) -> str:
     """The phases in which most of them were planned, where it is not simply all of them."""
     if ending.outcome == "answered":
         return ""
-    return ", ".join(name for name, count in zip(names, ending.by_phase, strict=True) if count)
+    return ", ".join(name for name in names if name in ending.by_phase)
 
 
 def _where(verdict: Verdict, account: DuckDBPyConnection, run: RunDir, colour: bool) -> list[str]:

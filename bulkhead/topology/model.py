@@ -30,7 +30,11 @@ HashKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_$.:/-]+$")]
 App = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*(:[A-Za-z_]\w*)?$")]
 EnvName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
 # supervisord's `environment=` has no escapes: a quote ends it, " ;" and " #" start a comment.
-EnvValue = Annotated[str, Field(pattern=r"^[^\"';#\r\n]*$")]
+EnvValue = Annotated[str, Field(pattern=r"^[^\"';#\p{Cc}\p{Zl}\p{Zp}]*$")]
+# The name of a file, or what is printed: no NUL, no end of a line, nothing that cannot be printed.
+Line = Annotated[str, Field(pattern=r"^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]*$")]
+# A worker of nginx needs some for its upstreams and its internal listener.
+LEAST_CONNECTIONS = 64
 Policy = Literal["round_robin", "least_conn", "ip_hash", "hash", "random_two"]
 
 
@@ -44,13 +48,15 @@ class StackSection(Section):
     """Which stack this is and where it lives."""
 
     name: Name = "bulkhead"
-    home: Annotated[str, Field(min_length=1)] = "var"
+    home: Annotated[Line, Field(min_length=1)] = "var"
     rows: bool = True
+    rows_max_mb: Annotated[int, Field(ge=0, le=1_048_576)] = 1024
+    rows_keep: Annotated[int, Field(ge=1, le=1000)] = 5
     admin: bool = True
     watch: bool = True
     ledger_url: LedgerUrl = ""
-    ledger_password_file: str = ""
-    session_key_file: str = ""
+    ledger_password_file: Line = ""
+    session_key_file: Line = ""
 
 
 class HostsSection(Section):
@@ -61,29 +67,33 @@ class HostsSection(Section):
     hear: Annotated[str, Field(pattern=r"^(\d{1,3}(\.\d{1,3}){3}:\d{1,5})?$")] = ""
     tell: list[Place] = []
     url: Annotated[str, Field(pattern=r"^(http://[A-Za-z0-9][A-Za-z0-9.-]*:\d{1,5})?$")] = ""
-    key_file: str = ""
+    key_file: Line = ""
 
 
 class ProxySection(Section):
-    """nginx: its public listener, its limits, and how it moves on from a broken instance."""
+    """nginx: its public listener, its limits, and how it retries on another instance."""
 
     program: Annotated[str, Field(pattern=r"^[A-Za-z0-9._/-]+$")] = "nginx"
     listen: Address = "127.0.0.1:8080"
     allow_remote: bool = False
     workers: Annotated[int, Field(ge=1, le=64)] = 2
-    connections: Annotated[int, Field(ge=64, le=100_000)] = 4096
+    connections: Annotated[int, Field(ge=LEAST_CONNECTIONS, le=100_000)] = 8192
+    client_requests: Annotated[int, Field(ge=1, le=100_000)] = 4096
     grace_s: Seconds = 10
     max_body_kb: Annotated[int, Field(ge=1, le=1_048_576)] = 1024
     max_header_kb: Annotated[int, Field(ge=1, le=64)] = 8
+    header_timeout_s: Seconds = 10
     client_timeout_s: Seconds = 30
+    # nginx takes no less than one of its buffers of 16 KB.
+    answer_file_kb: Annotated[int, Field(ge=16, le=1_048_576)] = 1024
     keepalive_s: Seconds = 65
     tries: Annotated[int, Field(ge=1, le=64)] = 4
     tries_s: Seconds = 20
     connect_s: Seconds = 1
     balancer: Literal["watched", "nginx"] = "watched"
-    hold_s: Annotated[float, Field(ge=0, le=60)] = 5
-    hold_max: Annotated[int, Field(ge=0, le=100_000)] = 2000
-    queue_s: Annotated[float, Field(ge=0, le=60)] = 2
+    queue_timeout_s: Annotated[float, Field(ge=0, le=60)] = 5
+    queue_max: Annotated[int, Field(ge=0, le=100_000)] = 2000
+    queue_busy_timeout_s: Annotated[float, Field(ge=0, le=60)] = 2
     retry_share: Annotated[float, Field(ge=0, le=1)] = 0.2
     retry_burst: Annotated[int, Field(ge=0, le=10_000)] = 100
     closing_s: Annotated[float, Field(ge=0, le=60)] = 1
@@ -102,7 +112,7 @@ class ServiceSection(Section):
     host: Host = "127.0.0.1"
     port: Port
     routes: Annotated[list[Route], Field(min_length=1)]
-    static: str | None = None
+    static: Line | None = None
     policy: Policy = "round_robin"
     weights: list[Annotated[int, Field(ge=1, le=100)]] | None = None
     hash_key: HashKey | None = None
@@ -117,10 +127,15 @@ class ServiceSection(Section):
     env: dict[EnvName, EnvValue] = {}
 
 
-class TopologyFile(Section):
-    """The whole file."""
+class HomeFile(Section):
+    """The part of the file that says where the stack lives."""
 
     stack: StackSection = StackSection()
+
+
+class TopologyFile(HomeFile):
+    """The whole file."""
+
     proxy: ProxySection = ProxySection()
     hosts: HostsSection = HostsSection()
     services: Annotated[dict[Name, ServiceSection], Field(min_length=1)]
@@ -163,7 +178,7 @@ class Topology:
 
     @property
     def hosts(self) -> HostsSection:
-        """What this host does in a stack of several."""
+        """The role of this host in a stack of several."""
         return self.file.hosts
 
     @property

@@ -1,17 +1,20 @@
-"""What pydantic finds wrong with a TOML file, in this project's words: one line a problem."""
+"""Problems that pydantic finds in a TOML file, in this project's words: one line each."""
 
 import difflib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from typing import TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from bulkhead.errors import ConfigError
+
 # Path, value (None when there is none to show) and what is allowed.
 Problem = tuple[str, object, str]
 
-# What pydantic calls a problem -> what a user has to do. {ctx} keys are pydantic's own.
+# pydantic's name of a problem -> advice for the user. {ctx} keys are pydantic's own.
 _WORDS = {
     "greater_than_equal": "must be at least {ge}",
     "greater_than": "must be greater than {gt}",
@@ -25,8 +28,10 @@ _WORDS = {
     "dict_type": "must be a table",
     "model_type": "must be a table",
     "string_too_short": "must not be empty",
+    "string_unicode": "must be text in UTF-8",
     "too_short": "must not be empty",
 }
+_LINE = "must not hold characters that cannot be printed"
 _PATTERNS = {
     "name": "must be 1 to 20 lower-case letters and digits, a letter first",
     "services": "must be 1 to 20 lower-case letters and digits, a letter first",
@@ -42,17 +47,52 @@ _PATTERNS = {
     "routes": 'must begin and end with "/", such as "/api/", and hold no spaces or patterns',
     "hash_key": "must be text and nginx variables, such as $request_uri, with no spaces or braces",
     "app": 'must be a module, or module:object, such as "services.web.wsgi:app"',
-    "env": "a name is capital letters, digits and underscores; a value has no quotes, ; or #",
+    **dict.fromkeys(("home", "static", "title", "locustfile"), _LINE),
+    **dict.fromkeys(("ledger_password_file", "session_key_file", "key_file"), _LINE),
+    "env": "a name is capital letters, digits and underscores; a value has no quotes, ; or # and "
+    "no control characters",
 }
-# What may be a password in a URL: not for a terminal, not for a log.
+# Old names of settings of a topology or a drill -> new ones.
+RENAMED = {
+    "proxy.hold_s": "proxy.queue_timeout_s",
+    "proxy.hold_max": "proxy.queue_max",
+    "proxy.queue_s": "proxy.queue_busy_timeout_s",
+    "faults.hold_s": "faults.duration_s",
+    "expect.failed_repeatable": "expect.failed_retryable",
+    "expect.failed_once": "expect.failed_non_retryable",
+    "expect.failed_once_min": "expect.failed_non_retryable_min",
+    "expect.moved_on": "expect.retried",
+    "expect.moved_on_min": "expect.retried_min",
+    "expect.held_requests_min": "expect.queued_min",
+}
+# A password in a URL must not reach a terminal or a log.
 _SECRET = re.compile(r"(?<=://).*(?=@)|(?<=\?).*")
 
 
-def found(
-    error: ValidationError, root: type[BaseModel], sections: Mapping[str, type[BaseModel]]
-) -> list[Problem]:
-    """Every problem of a file of the shape `root`, whose tables have the shapes `sections`."""
-    return [_describe(one, root, sections) for one in error.errors(include_url=False)]
+Shape = TypeVar("Shape", bound=BaseModel)
+
+
+def validated(shape: type[Shape], tree: Mapping[str, object], source: str) -> Shape:
+    """What is in a file, as a value.
+
+    Raises:
+        ConfigError: with one line per problem.
+    """
+    try:
+        return shape.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(*lines(source, found(error, shape))) from None
+
+
+def refuse(source: str, problems: Sequence[Problem]) -> None:
+    """Raises ConfigError, with one line per problem, if there are any."""
+    if problems:
+        raise ConfigError(*lines(source, problems))
+
+
+def found(error: ValidationError, root: type[BaseModel]) -> list[Problem]:
+    """Every problem of a file of the shape `root`."""
+    return [_describe(one, root) for one in error.errors(include_url=False)]
 
 
 def lines(source: str, problems: Sequence[Problem]) -> list[str]:
@@ -66,25 +106,29 @@ def lines(source: str, problems: Sequence[Problem]) -> list[str]:
 
 
 def near(word: str, known: Sequence[str]) -> str:
-    """What an unknown word may have been meant to be, and which words there are."""
+    """A hint at the word that was meant, and the known words."""
     close = difflib.get_close_matches(word, known, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
     return f"{hint} (known: {', '.join(known)})"
 
 
-def _describe(
-    details: ErrorDetails, root: type[BaseModel], sections: Mapping[str, type[BaseModel]]
-) -> Problem:
+def _known(root: type[BaseModel], table: object) -> list[str]:
+    """The keys of a table, or of each table in it, if they are known."""
+    shape = root.model_fields[str(table)].annotation
+    shapes = (one for one in (shape, *get_args(shape)) if hasattr(one, "model_fields"))
+    return [key for one in shapes for key in one.model_fields]
+
+
+def _describe(details: ErrorDetails, root: type[BaseModel]) -> Problem:
     where = [part for part in details["loc"] if part != "[key]"]
     path = ".".join(str(part) for part in where)
     kind, value = details["type"], details["input"]
     if kind == "extra_forbidden":
-        section = sections.get(str(where[0])) if len(where) > 1 else root
-        return (
-            path,
-            value,
-            "unknown key" + near(str(where[-1]), list(section.model_fields) if section else []),
-        )
+        old = ".".join(part for part in where if isinstance(part, str))
+        if old in RENAMED:
+            return path, None, f"{old} is called {RENAMED[old]} now"
+        known = _known(root, where[0]) if len(where) > 1 else list(root.model_fields)
+        return path, value, "unknown key" + near(str(where[-1]), known)
     if kind == "missing":
         return path, None, "is missing"
     if kind == "string_pattern_mismatch":

@@ -1,4 +1,4 @@
-"""What every verb's command line has in common: the topology, overrides, and how it speaks."""
+"""What the verbs have in common: the topology, overrides, and how they print."""
 
 import argparse
 import os
@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from bulkhead.errors import UsageError
+
 if TYPE_CHECKING:  # a verb imports what it needs when it runs: `--help` needs none of it
     from bulkhead.render.paths import Home
     from bulkhead.topology.model import Topology
 
 Run = Callable[[argparse.Namespace], int]
-DRILL = "drill."
+DRILL = "drill."  # `drill.load.rate=800` and the like are about a drill
 # Adds one verb to the command: its name, what it does, and a line of help.
 Add = Callable[[str, Run, str], argparse.ArgumentParser]
 
@@ -40,7 +42,7 @@ def options() -> argparse.ArgumentParser:
 
 def topology(arguments: argparse.Namespace) -> "Topology":
     """The topology with every override laid over it."""
-    from bulkhead.topology.load import load
+    from bulkhead.topology.parse import load
 
     return load(arguments.topology, assignments(arguments))
 
@@ -48,23 +50,29 @@ def topology(arguments: argparse.Namespace) -> "Topology":
 def home(arguments: argparse.Namespace) -> "Home":
     """For what must work whatever is wrong in the topology by now."""
     from bulkhead.render.paths import Home
-    from bulkhead.topology.load import home_of
+    from bulkhead.topology.parse import home_of
 
     return Home(home_of(arguments.topology, assignments(arguments)))
 
 
-def assignments(arguments: argparse.Namespace) -> list[str]:
-    """Overrides of the topology: from BULKHEAD_SET, then from the command line."""
-    return [one for one in _given(arguments) if not one.startswith(DRILL)]
+def assignments(arguments: argparse.Namespace, of_drill: bool = False) -> list[str]:
+    """Overrides of the topology, or of a drill: from BULKHEAD_SET, then from the command line."""
+    given = [*os.environ.get("BULKHEAD_SET", "").split(), *arguments.set]
+    return [text for text in given if text.startswith(DRILL) == of_drill]
 
 
-def drill_assignments(arguments: argparse.Namespace) -> list[str]:
-    """Overrides of a drill, `drill.load.rate=800` and the like."""
-    return [one for one in _given(arguments) if one.startswith(DRILL)]
-
-
-def _given(arguments: argparse.Namespace) -> list[str]:
-    return [*os.environ.get("BULKHEAD_SET", "").split(), *arguments.set]
+def require_writable(file: Path | None) -> None:
+    """Raise UsageError, before a long command, if the file of --junit cannot be written."""
+    if file is None:
+        return
+    try:
+        wrong = "is a folder; name a file" if file.is_dir() else ""
+        if not os.access(file if file.exists() else file.parent, os.W_OK):
+            wrong = "cannot be written: there is no such folder, or it is not yours"
+    except OSError as error:
+        wrong = f"cannot be written: {error.strerror}"
+    if wrong:
+        raise UsageError(f"--junit {file}: {wrong}")
 
 
 def colour() -> bool:
@@ -72,20 +80,19 @@ def colour() -> bool:
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
-def say(line: str) -> None:
-    """Progress, on standard output."""
-    _tell(line, sys.stdout)
+def say(line: str, out: TextIO | None = None) -> None:
+    """Tell progress; when the reader has gone, no more of it, so that the command still completes.
+
+    On standard output, if `out` is not given.
+    """
+    out = out or sys.stdout
+    try:
+        print(line, file=out, flush=True)
+    except OSError:
+        # The line stays in the buffer; from here on everything goes to /dev/null.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
 
 
 def say_aside(line: str) -> None:
     """Progress, where standard output is for a program."""
-    _tell(line, sys.stderr)
-
-
-def _tell(line: str, out: TextIO) -> None:
-    """Fall silent when nobody reads any more: what was begun is finished or taken back."""
-    try:
-        print(line, file=out, flush=True)
-    except OSError:
-        # The line stays in the buffer; here it can go, and so can all that follows.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+    say(line, sys.stderr)

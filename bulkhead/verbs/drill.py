@@ -11,13 +11,14 @@ from bulkhead.verbs import common
 from bulkhead.verbs.runs import show
 
 if TYPE_CHECKING:
-    from bulkhead.control.start import Say
     from bulkhead.drill.run import Run, Stage
     from bulkhead.drill.spec import Drill
+    from bulkhead.supervise.home import Say
 
 FOLDER = Path("drills")
 DEFAULT = "kill-storm"
 MOST_RUNS = 100
+MOST_SEED = 2**32
 
 
 def add(verb: common.Add) -> None:
@@ -36,6 +37,11 @@ def add(verb: common.Add) -> None:
         metavar="KIND",
         help="what the hosts of a drill with several are: namespaces (default) or containers",
     )
+    drill.add_argument(
+        "--clean",
+        action="store_true",
+        help="run none: end and remove what a drill that was killed has left",
+    )
     drill.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML, for a CI")
     drill.add_argument("--json", action="store_true", help="print the verdicts for programs")
     drills = verb("drills", _drills, "every drill with a line about it")
@@ -47,12 +53,15 @@ def _drill(arguments: argparse.Namespace) -> int:
     from bulkhead.judge.verdict import worst
     from bulkhead.report.junit import junit
 
-    if arguments.seed < 0:
-        raise UsageError(f"drill: --seed {arguments.seed}: must be 0 or more")
+    if arguments.clean:
+        return _clean(arguments)
+    if not 0 <= arguments.seed <= MOST_SEED:
+        raise UsageError(f"drill: --seed {arguments.seed}: must be from 0 to {MOST_SEED:,}")
     if not 1 <= arguments.repeat <= MOST_RUNS:
         raise UsageError(f"drill: --repeat {arguments.repeat}: must be 1 to {MOST_RUNS}")
+    common.require_writable(arguments.junit)
     path = spec.find(arguments.name, arguments.topology.parent / FOLDER)
-    drill = spec.load(path, common.drill_assignments(arguments))
+    drill = spec.load(path, common.assignments(arguments, of_drill=True))
     say = common.say_aside if arguments.json else common.say
     stage = _stage(arguments, drill, say)
     runs = common.home(arguments).runs
@@ -71,6 +80,17 @@ def _drill(arguments: argparse.Namespace) -> int:
     return worst(one.verdict for one in done)
 
 
+def _clean(arguments: argparse.Namespace) -> int:
+    from bulkhead.drill import leftovers
+    from bulkhead.supervise.home import refuse_strangers_home
+
+    home = common.home(arguments)
+    refuse_strangers_home(home)
+    if not leftovers.clear(home, common.say):
+        print("no drill has left anything")
+    return 0
+
+
 def _show(done: "Run") -> None:
     print()
     show(done.folder, done.verdict)
@@ -81,24 +101,22 @@ def _show(done: "Run") -> None:
 
 def _stage(arguments: argparse.Namespace, drill: "Drill", say: "Say") -> "Stage":
     from bulkhead.drill import stage
-    from bulkhead.hosts.kinds import KINDS
+    from bulkhead.hosts import KINDS
     from bulkhead.hosts.namespaces import Namespaces
 
     about_stack = common.assignments(arguments)
-    if arguments.hosts and not drill.file.hosts:
+    if arguments.hosts is not None and not drill.file.hosts:
         raise UsageError(
             f"drill: --hosts {arguments.hosts}: {drill.name} is about one host; leave it out, or "
             "choose a drill with [hosts] (bulkhead drills)"
         )
-    kind = arguments.hosts or Namespaces.kind
+    kind = Namespaces.kind if arguments.hosts is None else arguments.hosts
     if kind not in KINDS:
         raise UsageError(f"drill: --hosts {arguments.hosts}: must be {' or '.join(KINDS)}")
-    if drill.file.hosts:
-        if arguments.here:
-            raise UsageError(f"drill: --here: {drill.name} is about several hosts of its own")
-        return functools.partial(stage.hosts, arguments.topology, drill, about_stack, kind, say)
     if not arguments.here:
-        return functools.partial(stage.own, arguments.topology, drill, about_stack, say)
+        return functools.partial(stage.own, arguments.topology, drill, about_stack, kind, say)
+    if drill.file.hosts:
+        raise UsageError(f"drill: --here: {drill.name} is about several hosts of its own")
     return functools.partial(stage.here, common.home(arguments), drill, about_stack)
 
 
@@ -107,10 +125,12 @@ def _drills(arguments: argparse.Namespace) -> int:
 
     folder = arguments.topology.parent / FOLDER
     found = [spec.load(path) for path in sorted(folder.glob("*.toml"))]
+    if not found:
+        raise UsageError(f"drills: there are none in {folder}/ (it is beside the topology)")
     if arguments.json:
         print(json.dumps([one.as_dict(seed=1) for one in found], indent=2))
         return 0
-    width = max((len(one.name) for one in found), default=0)
+    width = max(len(one.name) for one in found)
     for one in found:
         print(f"{one.name:{width}}  {one.file.predicts:7}  {one.file.title}")
     return 0

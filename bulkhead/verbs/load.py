@@ -8,7 +8,10 @@ from bulkhead.errors import UsageError
 from bulkhead.verbs import common
 
 FAILED = 1  # exit code when requests failed
-MOST_MERGED = 1000  # loadtest/seat.py: as many workers can have a number
+MOST_USERS = 100_000
+MOST_S = 86_400
+MOST_PACE = 1000  # loadtest/settings.py
+MOST_MERGED = 1000  # loadtest/settings.py: as many workers can have a number
 
 
 def add(verb: common.Add) -> None:
@@ -21,7 +24,7 @@ def add(verb: common.Add) -> None:
         default=1,
         help="processes that the users are spread over (default 1)",
     )
-    load.add_argument("--time", type=float, default=30, metavar="S", help="seconds (default 30)")
+    load.add_argument("--time", type=int, default=30, metavar="S", help="seconds (default 30)")
     load.add_argument(
         "--shape", choices=("steady", "ramp", "spike"), default="steady", help="default: steady"
     )
@@ -42,15 +45,11 @@ def add(verb: common.Add) -> None:
 
 
 def _load(arguments: argparse.Namespace) -> int:
-    from bulkhead.drill import load, load_hosts
-    from bulkhead.drill.locust import Load
+    from bulkhead.drill import closed_load, hosts_load
+    from bulkhead.drill.closed_load import Load
     from bulkhead.drill.swarm import MOST_WORKERS
 
-    if arguments.users < 1 or arguments.time <= 0 or arguments.pace < 0:
-        raise UsageError(
-            f"load: --users {arguments.users} --time {arguments.time:g} --pace {arguments.pace:g}: "
-            "users and time must be above 0, pace must not be below"
-        )
+    _require_sane(arguments)
     most = min(arguments.users, MOST_WORKERS)
     if not 1 <= arguments.workers <= most:
         raise UsageError(
@@ -72,15 +71,32 @@ def _load(arguments: argparse.Namespace) -> int:
     say = common.say_aside if arguments.json else common.say
     asked = bool(common.assignments(arguments))
     if arguments.hosts:
-        result = load_hosts.run(common.topology(arguments), wanted, say, common.colour())
+        result = hosts_load.run(common.topology(arguments), wanted, say, common.colour())
     else:
-        result = load.run(common.topology(arguments), asked, wanted, say, common.colour())
+        result = closed_load.run(common.topology(arguments), asked, wanted, say, common.colour())
     print(json.dumps(result.figures, indent=2) if arguments.json else "\n" + result.text)
     return FAILED if result.failed else 0
 
 
+def _require_sane(arguments: argparse.Namespace) -> None:
+    """Check the numbers. NaN is in no range.
+
+    Raises:
+        UsageError: one is out of its range.
+    """
+    ranges = (
+        ("users", arguments.users, 1, MOST_USERS),
+        ("time", arguments.time, 1, MOST_S),
+        ("pace", arguments.pace, 0, MOST_PACE),
+        ("ui-port", arguments.ui_port, 1, 65_535),
+    )
+    for option, value, least, most in ranges:
+        if not least <= value <= most:
+            raise UsageError(f"load: --{option} {value}: must be from {least} to {most:,}")
+
+
 def _merge(arguments: argparse.Namespace) -> int:
-    from bulkhead.drill.merge import merge
+    from bulkhead.drill.client_rows import merge
     from bulkhead.rundir import RunDir
 
     if not 1 <= arguments.workers <= MOST_MERGED:

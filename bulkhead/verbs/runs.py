@@ -35,9 +35,10 @@ def add(verb: common.Add) -> None:
 
 
 def _judge(arguments: argparse.Namespace) -> int:
-    from bulkhead.drill.judged import judged
+    from bulkhead.drill.collect import judged
     from bulkhead.report.junit import junit
 
+    common.require_writable(arguments.junit)
     run = _folder(arguments.run)
     verdict = judged(run)
     if arguments.junit:
@@ -59,24 +60,18 @@ def show(run: "RunDir", verdict: "Verdict") -> None:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from bulkhead.drill.judged import judged
-    from bulkhead.report import html
+    from bulkhead.accounting import account
+    from bulkhead.drill.collect import judged
+    from bulkhead.report import html, story
 
+    if arguments.request is not None:
+        with account.opened(_folder(arguments.run, of_drill=False)) as rows:
+            print(story.text(rows, arguments.request, common.colour()), end="")
+        return 0
     run = _folder(arguments.run)
-    if arguments.request:
-        return _story(run, arguments.request)
     if not run.verdict_json.exists():
         judged(run)
     print(html.write(run))
-    return 0
-
-
-def _story(run: "RunDir", request: str) -> int:
-    from bulkhead.accounting import account
-    from bulkhead.report.story import text
-
-    with account.opened(run) as rows:
-        print(text(rows, request, common.colour()), end="")
     return 0
 
 
@@ -85,7 +80,7 @@ def _sql(arguments: argparse.Namespace) -> int:
 
     from bulkhead.accounting import account
 
-    with account.opened(_folder(arguments.run)) as rows:
+    with account.opened(_folder(arguments.run, of_drill=False)) as rows:
         try:
             # None when the query is no question, such as SET.
             found = cast("duckdb.DuckDBPyRelation | None", rows.sql(arguments.query))
@@ -94,8 +89,12 @@ def _sql(arguments: argparse.Namespace) -> int:
                     print(json.dumps(dict(zip(found.columns, row, strict=True)), default=str))
             elif found is not None:
                 found.show(max_width=WIDE, max_rows=MANY)
+        except UnicodeEncodeError:
+            raise UsageError("sql: the query is not text in UTF-8") from None
         except duckdb.Error as error:
-            raise UsageError(*f"sql: {error}".splitlines()) from None
+            said = (line.strip() for line in str(error).splitlines())
+            # Without the line that only points into the one above it.
+            raise UsageError(f"sql: {' '.join(one for one in said if one.strip('^'))}") from None
     return 0
 
 
@@ -110,15 +109,25 @@ def _compare(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _folder(path: Path) -> "RunDir":
-    """The run folder that was named.
+def _folder(path: Path, of_drill: bool = True) -> "RunDir":
+    """The run folder that was named: of a drill, or also of a load.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or it has another format.
     """
-    from bulkhead.rundir import RunDir
+    from bulkhead.rundir import FORMAT, RunDir, format_of
 
     run = RunDir(path)
-    if not run.drill_json.exists():
-        raise UsageError(f"{path}: is not the run folder of a drill: it has no drill.json")
+    try:
+        found = (run.drill_json if of_drill else run.client_rows).is_file()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    if not found:
+        kind, file = (" of a drill", run.drill_json) if of_drill else ("", run.client_rows)
+        raise UsageError(f"{path}: is not the run folder{kind}: it has no {file.name}")
+    if (written := format_of(run)) != FORMAT:
+        raise UsageError(
+            f"{path}: was written in format {written}, and this version reads format {FORMAT}: "
+            "use the version that wrote it (git.head in its run.json)"
+        )
     return run

@@ -8,6 +8,7 @@ import sys
 from bulkhead.errors import UsageError
 from bulkhead.verbs import common
 
+MOST_LINES = 1_000_000
 DEGRADED = 1  # exit code of `status` when something that should serve does not
 
 
@@ -19,6 +20,18 @@ def add(verb: common.Add) -> None:
     verb("restart", _restart, "down, then up: applies every change of the topology")
     status = verb("status", _status, "every process: state, ready, restarts, memory, address")
     status.add_argument("--json", action="store_true", help="for programs")
+    only = status.add_mutually_exclusive_group()
+    only.add_argument(
+        "--serving",
+        action="store_true",
+        help="0 also when instances keep crashing, as long as each service has one that is ready",
+    )
+    only.add_argument(
+        "--live",
+        action="store_true",
+        help="only whether supervisord and the watchdog work, whatever the instances do: for a "
+        "check that replaces a whole host",
+    )
     verb("check", _check, "read the topology, report every mistake in it, start nothing")
     logs = verb("logs", _logs, "the last lines that the processes printed")
     logs.add_argument("name", nargs="*", help="api-1, nginx, supervisord, ... (default: all)")
@@ -27,60 +40,90 @@ def add(verb: common.Add) -> None:
 
 
 def _up(arguments: argparse.Namespace) -> int:
-    from bulkhead.control import stack
+    from bulkhead.supervise import start
 
-    if not stack.up(common.topology(arguments), common.say):
+    if not start.up(common.topology(arguments), common.say):
         print("the stack is up already, and all of it answers")
     print()
     return _status(arguments)
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from bulkhead.control import stack
+    from bulkhead.supervise import start
 
-    stack.serve(common.topology(arguments))
+    start.serve(common.topology(arguments), common.say_aside)
 
 
 def _down(arguments: argparse.Namespace) -> int:
-    from bulkhead.control import stack
-    from bulkhead.drill import stage
+    from bulkhead.drill import leftovers
+    from bulkhead.supervise import stop
 
     home = common.home(arguments)
-    stopped = stack.down(home, common.say)
-    stage.clear(home, common.say)
+    stopped = stop.down(home, common.say)
+    leftovers.clear(home, common.say)
     print("the stack is down" if stopped else "the stack was not up")
     return 0
 
 
 def _restart(arguments: argparse.Namespace) -> int:
-    from bulkhead.control import stack
+    from bulkhead.supervise import start
 
-    stack.restart(common.topology(arguments), common.say)
+    start.restart(common.topology(arguments), common.say)
     print()
     return _status(arguments)
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from bulkhead.control import record
-    from bulkhead.control.status import status
+    from bulkhead.drill import leftovers
     from bulkhead.report.status import as_dict, as_text
+    from bulkhead.supervise import record
+    from bulkhead.supervise.status import status
 
-    running = record.require(common.home(arguments))
-    found = status(running.resolved(), running)
+    if getattr(arguments, "live", False):
+        return _live(arguments)
+    home = common.home(arguments)
+    if left := leftovers.left(home):
+        common.say_aside(f"an interrupted drill has left {left}: `bulkhead drill --clean` ends it")
+    current = status(record.require(home))
     if getattr(arguments, "json", False):
-        print(json.dumps(as_dict(found), indent=2))
+        print(json.dumps(as_dict(current), indent=2))
     else:
-        print(as_text(found, common.colour()))
-    return 0 if found.ready else DEGRADED
+        print(as_text(current, common.colour()))
+    well = current.serves if getattr(arguments, "serving", False) else current.ready
+    return 0 if well else DEGRADED
+
+
+def _live(arguments: argparse.Namespace) -> int:
+    from bulkhead.supervise.status import liveness
+
+    answers = liveness(common.home(arguments))
+    live = all(answers.values())
+    if arguments.json:
+        print(json.dumps(answers | {"live": live}, indent=2))
+    elif live:
+        print("supervisord and the watchdog work")
+    for name in (name for name, answered in answers.items() if not answered):
+        print(
+            f"bulkhead: {'the watchdog' if name == 'watch' else name} does not answer; see "
+            "`make logs`, and `make restart` starts everything anew",
+            file=sys.stderr,
+        )
+    return 0 if live else DEGRADED
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    from bulkhead.supervise import preflight
+
     topology = common.topology(arguments)
+    for line in preflight.warnings(topology):
+        print(line)
     print(f"{topology.source} is right: {len(topology.instances())} instances at {topology.url}")
     return 0
 
 
 def _logs(arguments: argparse.Namespace) -> int:
+    if not 0 <= arguments.lines <= MOST_LINES:
+        raise UsageError(f"logs: --lines {arguments.lines}: must be from 0 to {MOST_LINES:,}")
     logs = common.home(arguments).log
     known = sorted(path for path in logs.glob("*.log") if path.is_file())
     if not known:

@@ -7,17 +7,19 @@
 --
 -- Looking at another worker's number costs about 0.2 us. Policies see numbers that are a
 -- millisecond old; only the instance that is about to be chosen is looked at afresh (`enter`).
+--
+-- In the same way a worker publishes since when the first in each of its queues has been waiting.
 
 local settings = require "settings"
 
 local dict = ngx.shared.bulkhead
-local floor, max = math.floor, math.max
+local floor, max, min = math.floor, math.max, math.min
 
 local KEYS_PER_MS = 50      -- 50 x 0.2 us in a millisecond are 1 % of a worker's time
 
 local M = {}
 local own                   -- "PID/", the beginning of this worker's keys
-local others = {}           -- the same of each other worker, "" while there is none
+local others = {}           -- the same of each other worker, nil while there is none
 local looked = 0
 
 -- Take this worker's place; drop what a killed predecessor has left in the dictionary.
@@ -35,14 +37,7 @@ function M.start()
     dict:set(place, own)
 end
 
--- This worker ends: nothing of it stays.
-function M.stop(peers)
-    for _, peer in pairs(peers) do
-        M.forget(peer)
-    end
-end
-
--- This worker knows this peer no more.
+-- This worker knows this peer no more, or ends.
 function M.forget(peer)
     if peer.key then
         dict:delete(peer.key)
@@ -52,7 +47,7 @@ end
 -- The fields of a peer that belong to this module. `id` is the same in every worker.
 function M.init(peer, id)
     peer.mine, peer.others = 0, 0
-    peer.id, peer.key = id, own and own .. id
+    peer.id, peer.key, peer.slot = id, own and own .. id, "suspect/" .. id
     peer.keys = {}
 end
 
@@ -71,7 +66,7 @@ local function find_workers()
     for id = 0, settings.workers - 1 do
         if id ~= ngx.worker.id() then
             at = at + 1
-            local now = dict:get("worker/" .. id) or ""
+            local now = dict:get("worker/" .. id)
             changed = changed or others[at] ~= now
             others[at] = now
         end
@@ -81,20 +76,28 @@ end
 
 -- Look at all peers' numbers again, if enough time has passed. `all` is a list, `n` its length.
 function M.refresh(all, n, now, changed)
-    local keys = (settings.workers - 1) * (n + 1)
-    if keys == 0 or not changed and now - looked < max(1, floor(keys / KEYS_PER_MS)) then
+    local keys = settings.workers * (n + 1)
+    if not changed and now - looked < max(1, floor(keys / KEYS_PER_MS)) then
         return
     end
     looked = now
     changed = find_workers() or changed
     for i = 1, n do
         local peer = all[i]
+        peer.taken = dict:get(peer.slot) ~= nil
         if changed then
             for at = 1, settings.workers - 1 do
-                peer.keys[at] = others[at] ~= "" and others[at] .. peer.id or nil
+                peer.keys[at] = others[at] and others[at] .. peer.id
             end
         end
         look(peer)
+    end
+end
+
+-- Publish how many of this worker's requests a peer has.
+local function publish(peer, number)
+    if settings.workers > 1 then
+        dict:set(peer.key, number)
     end
 end
 
@@ -103,16 +106,9 @@ end
 -- time both may be refused, but never are both let in.
 function M.enter(peer)
     local mine = peer.mine + 1
-    if settings.workers == 1 then
-        if mine > peer.max then
-            return false
-        end
-        peer.mine = mine
-        return true
-    end
-    dict:set(peer.key, mine)
+    publish(peer, mine)
     if mine + look(peer) > peer.max then
-        dict:set(peer.key, peer.mine)
+        publish(peer, peer.mine)
         return false
     end
     peer.mine = mine
@@ -122,9 +118,30 @@ end
 -- Count one less.
 function M.leave(peer)
     peer.mine = peer.mine - 1
-    if settings.workers > 1 then
-        dict:set(peer.key, peer.mine)
+    publish(peer, peer.mine)
+end
+
+-- Since when (ms) the first in this worker's queue of a service waits; nil when there is none. It is
+-- forgotten after `seconds`.
+function M.publish(service, since, seconds)
+    if settings.workers > 1 and (since or service.has_published) then
+        dict:set(own .. "queue/" .. service.name, since, since and seconds or 0)
+        service.has_published = since ~= nil
     end
+end
+
+-- The earliest of what the other workers have published of a service, or nil.
+function M.published(service, now)
+    if service.looked ~= now then
+        service.looked, service.earliest = now, nil
+        for at = 1, settings.workers - 1 do
+            local since = others[at] and dict:get(others[at] .. "queue/" .. service.name)
+            if since then
+                service.earliest = min(service.earliest or since, since)
+            end
+        end
+    end
+    return service.earliest
 end
 
 -- Requests that `peer` has now: exact, for whoever asks from outside.

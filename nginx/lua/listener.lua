@@ -5,12 +5,14 @@ local peers = require "peers"
 
 local M = {}
 
-local function get()
-    ngx.header["Content-Type"] = "text/plain"
-    ngx.print(peers.describe())
-end
-
-local function put()
+function M.peers()
+    local method = ngx.req.get_method()
+    if method == "GET" then
+        ngx.header["Content-Type"] = "text/plain"
+        return ngx.print(peers.describe())
+    elseif method ~= "PUT" then
+        return ngx.exit(405)
+    end
     ngx.req.read_body()
     local ok, wrong = peers.put(ngx.req.get_body_data() or "")
     if ok then
@@ -19,16 +21,6 @@ local function put()
     ngx.status = 400
     ngx.header["Content-Type"] = "text/plain"
     ngx.say(wrong)
-end
-
-function M.peers()
-    local method = ngx.req.get_method()
-    if method == "PUT" then
-        return put()
-    elseif method == "GET" then
-        return get()
-    end
-    return ngx.exit(405)
 end
 
 return M

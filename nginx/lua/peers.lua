@@ -9,19 +9,20 @@
 local clock = require "clock"
 local counts = require "counts"
 local settings = require "settings"
+local suspects = require "suspects"
 
 local dict = ngx.shared.bulkhead
 
 local BLIND_MS = 1000       -- told nothing for so long, nginx believes no state any more
 local NOBODY = "nobody\n"    -- the table of a proxy that knows no instance yet
-local STATES = { up = true, down = true, out = true }
+local STATES = { up = true, down = true, drained = true, hung = true }
 
 local M = { services = {}, blind = true }
 local known = {}            -- every peer that there has been, by name and address
 local all, n = {}, 0        -- the peers of the table
 local version, checked = -1, -1
 
--- What is wrong with the words of a line, or nil.
+-- The problem of a line, or nil.
 local function problem(service, name, address, weight, state)
     if not service then
         return "is not SERVICE NAME ADDRESS WEIGHT STATE BOOT"
@@ -34,7 +35,7 @@ local function problem(service, name, address, weight, state)
     elseif weight + 0 < 1 then
         return "has no weight"
     elseif not STATES[state] then
-        return "has a state that is none of up, down, out"
+        return "has a state that is none of up, down, drained, hung"
     end
 end
 
@@ -56,6 +57,7 @@ function M.parse(text)
         found[#found + 1] = {
             service = service, name = name, address = address, weight = tonumber(weight),
             state = state, boot = boot,
+            id = name .. " " .. address,        -- the key of a peer, the same in every worker
         }
     end
     if #found == 0 then
@@ -89,37 +91,44 @@ function M.put(text)
         end
         dict:set("table", text)
         dict:incr("version", 1)
+        for _, record in ipairs(found) do
+            if record.state == "hung" then
+                suspects.note_hang(record.id, clock())
+            end
+        end
     end
     dict:set("told", clock())
     return true
 end
 
--- In a new worker: the services that nginx.conf names.
+-- In a new worker: the services that nginx.conf names, and what this worker knows of them.
 function M.start()
-    for name, values in pairs(settings.services) do
-        M.services[name] = {
-            name = name, policy = values.policy, max = values.max_in_flight,
-            hash = values.hash, hash_key = "hash_key_" .. name,
-            all = {}, n = 0, weight = 0, usable = {}, count = 0, since = 0, failing_until = 0,
-        }
+    for name, service in pairs(settings.services) do
+        service.name, service.hash_key = name, "hash_key_" .. name
+        service.all, service.n, service.weight = {}, 0, 0
+        service.usable, service.count, service.since = {}, 0, 0
+        service.failing_until, service.deaths = 0, 0
+        M.services[name] = service
     end
 end
 
 local function peer_of(record, service)
-    local id = record.name .. " " .. record.address
-    local peer = known[id]
+    local peer = known[record.id]
     if not peer then
         local host, port = record.address:match("^(.*):(%d+)$")
         peer = { name = record.name, host = host, port = tonumber(port), seed = ngx.crc32_long(record.name) }
         peer.current, peer.failing_until = 0, 0
-        counts.init(peer, id)
-        known[id] = peer
+        counts.init(peer, record.id)
+        known[record.id] = peer
     end
     peer.version = version
     if peer.boot ~= record.boot then
+        if (peer.boot or "0") ~= "0" then
+            service.deaths = service.deaths + 1
+        end
         peer.boot, peer.failing_until = record.boot, 0      -- what its last life did is forgotten
     end
-    peer.weight, peer.state, peer.max = record.weight, record.state, service.max
+    peer.weight, peer.state, peer.max = record.weight, record.state, service.max_in_flight
     return peer
 end
 
@@ -154,12 +163,12 @@ local function replace(text)
 end
 
 -- Which peers may be chosen: those that are up; when nobody has told for a while, all that nobody
--- has taken out.
+-- has drained.
 local function sift(service, now)
     local count = 0
     for i = 1, service.n do
         local peer = service.all[i]
-        peer.usable = peer.state == "up" or M.blind and peer.state ~= "out"
+        peer.usable = peer.state == "up" or M.blind and peer.state ~= "drained"
         if peer.usable then
             count = count + 1
             service.usable[count] = peer
@@ -210,7 +219,7 @@ function M.describe()
     M.refresh(clock())
     local lines = { M.blind and "blind" or "fresh" }
     for _, record in ipairs(M.parse(dict:get("table"))) do
-        local peer = known[record.name .. " " .. record.address]
+        local peer = known[record.id]
         lines[#lines + 1] = ("%s %s %s %d %s %s %d"):format(record.service, record.name,
             record.address, record.weight, record.state, record.boot,
             peer and counts.exact(peer) or 0)
@@ -218,8 +227,11 @@ function M.describe()
     return table.concat(lines, "\n") .. "\n"
 end
 
+-- This worker ends: nothing of it stays.
 function M.stop()
-    counts.stop(known)
+    for _, peer in pairs(known) do
+        counts.forget(peer)
+    end
 end
 
 return M

@@ -1,20 +1,18 @@
--- Who gets a request. A policy chooses among the peers that are open to it: usable and with room,
--- and, as long as any usable peer is, not tried by this request and not found failing in the last
--- half second. That one of these has no room now is no reason to take another: an instance that
--- has just died is empty, and would draw all requests that others are too busy for. They wait.
+-- The policies: which of the peers that are open to a request it gets (docs/request-queue.md).
 --
 -- The arithmetic is that of nginx's own modules, so that a policy means the same in both
 -- balancers; `hash` with `hash_consistent` is the exception (see `rendezvous`). Every policy is a
 -- function of (service, request, now, demand) and returns a peer, or nil when none is open.
--- `demand` is how much is asked of a peer: ROOM, UNTRIED or CALM, each with what is before it. All
--- of it is loops over a handful of peers that allocate nothing.
+-- `demand` is how much is asked of a peer: ROOM, UNTRIED (by this request) or CALM (it has failed
+-- nobody in the last half second), each with what is before it. All of it is loops over a handful
+-- of peers that allocate nothing.
 
 local bit = require "bit"
 
 local band, bxor, lshift, rshift, tobit = bit.band, bit.bxor, bit.lshift, bit.rshift, bit.tobit
 local byte = string.byte
 local crc32 = ngx.crc32_long
-local log, max, random = math.log, math.max, math.random
+local log, random = math.log, math.random
 
 local REHASHES = 20         -- as in nginx: then round robin
 
@@ -32,20 +30,12 @@ local function is_tried(request, peer)
     return false
 end
 
--- Whether there is a usable peer that this request has not tried.
-function M.has_untried(service, request)
-    for i = 1, service.count do
-        if not is_tried(request, service.usable[i]) then
-            return true
-        end
-    end
-    return false
-end
-
+-- An instance that is `taken` is kept for one suspect (suspects.lua).
 local function is_open(peer, request, now, demand)
     return peer.mine + peer.others < peer.max
         and (demand < UNTRIED or not is_tried(request, peer))
         and (demand < CALM or peer.failing_until <= now)
+        and not peer.taken
 end
 
 -- Smooth weighted round robin: every peer gains its weight, the richest is chosen and pays what
@@ -72,7 +62,10 @@ local function round_robin(service, request, now, demand, fewest)
     return best
 end
 
-local function least_conn(service, request, now, demand)
+-- By the names of the policies.
+local choices = { round_robin = round_robin }
+
+function choices.least_conn(service, request, now, demand)
     local fewest = math.huge
     local best
     local ties = 0
@@ -90,32 +83,25 @@ local function least_conn(service, request, now, demand)
     return ties < 2 and best or round_robin(service, request, now, demand, fewest)
 end
 
--- The peer in whose share of all weights `point` lies, whether it is alive or not: so its clients
--- come back to it when it does.
-local function owner(service, point)
+-- The peer in whose share of all weights `point` lies, dead ones counted: so its clients come back
+-- to it when it does. nil if it is not open: then nginx hashes once more.
+local function open_owner(service, point, request, now, demand)
     point = point % service.weight
     for i = 1, service.n do
         local peer = service.all[i]
         if point < peer.weight then
-            return peer
+            return peer.usable and is_open(peer, request, now, demand) and peer or nil
         end
         point = point - peer.weight
     end
 end
 
--- That peer, if it is open; else nil: then nginx hashes once more. A proxy that has heard of no
--- host yet knows nobody.
-local function open_owner(service, point, request, now, demand)
-    local peer = service.n > 0 and owner(service, point)
-    return peer and peer.usable and is_open(peer, request, now, demand) and peer or nil
-end
-
-local function ip_hash(service, request, now, demand)
+function choices.ip_hash(service, request, now, demand)
     local address = ngx.var.binary_remote_addr
-    local octets = #address == 4 and 3 or #address      -- of IPv4 three count
+    local bytes = #address == 4 and 3 or #address      -- of IPv4 three count
     local hash = 89
     for _ = 1, REHASHES do
-        for i = 1, octets do
+        for i = 1, bytes do
             hash = (hash * 113 + byte(address, i)) % 6271
         end
         local peer = open_owner(service, hash, request, now, demand)
@@ -149,7 +135,7 @@ local function mixed(a)
 end
 
 -- Consistent: every peer draws a number from the key and its own name, and the best draw wins.
--- Whoever leaves takes only its own keys with it, in exact proportion to the weights. nginx's own
+-- An instance that leaves takes only its own keys with it, in exact proportion to the weights. nginx's own
 -- ring of points does the same; a ring costs sorting at every change, this costs a look at every
 -- peer at every request, which for 64 of them is less than parsing the request.
 local function rendezvous(key, service, request, now, demand)
@@ -169,7 +155,7 @@ local function rendezvous(key, service, request, now, demand)
     return best
 end
 
-local function hash(service, request, now, demand)
+function choices.hash(service, request, now, demand)
     local key = ngx.var[service.hash_key]
     if not key or key == "" then        -- nothing to hash: nginx does so too
         return round_robin(service, request, now, demand)
@@ -195,7 +181,7 @@ local function drawn(except, service, request, now, demand)
     return chosen
 end
 
-local function random_two(service, request, now, demand)
+function choices.random_two(service, request, now, demand)
     local one = drawn(nil, service, request, now, demand)
     local other = one and drawn(one, service, request, now, demand)
     if other and (other.mine + other.others) * one.weight < (one.mine + one.others) * other.weight
@@ -204,14 +190,6 @@ local function random_two(service, request, now, demand)
     end
     return one
 end
-
-local choices = {
-    round_robin = round_robin,
-    least_conn = least_conn,
-    ip_hash = ip_hash,
-    hash = hash,
-    random_two = random_two,
-}
 
 -- The most that may be asked of a peer for this request such that anybody fulfils it.
 local function most(service, request, now)
@@ -236,9 +214,7 @@ function M.choose(service, request, now)
     return choices[service.policy](service, request, now, most(service, request, now))
 end
 
--- Whether there is one.
-function M.is_any_open(service, request, now)
-    local demand = most(service, request, now)
+local function is_any(service, request, now, demand)
     for i = 1, service.count do
         if is_open(service.usable[i], request, now, demand) then
             return true
@@ -247,34 +223,25 @@ function M.is_any_open(service, request, now)
     return false
 end
 
--- Whether there is one that it has not tried: what `is_any_open` says then, in one loop.
-function M.has_another(service, request, now)
-    local is_calm_full, is_failing_open = false, false
-    for i = 1, service.count do
-        local peer = service.usable[i]
-        if not is_tried(request, peer) then
-            local has_room = peer.mine + peer.others < peer.max
-            if peer.failing_until <= now then
-                if has_room then
-                    return true
-                end
-                is_calm_full = true
-            elseif has_room then
-                is_failing_open = true
-            end
-        end
-    end
-    return is_failing_open and not is_calm_full
+-- Whether there is one.
+function M.is_any_open(service, request, now)
+    return is_any(service, request, now, most(service, request, now))
 end
 
--- How many more requests the usable peers may have together.
-function M.room(service)
-    local room = 0
-    for i = 1, service.count do
-        local peer = service.usable[i]
-        room = room + max(0, peer.max - peer.mine - peer.others)
-    end
-    return room
+-- Whether there is one that it has not tried.
+function M.has_another(service, request, now)
+    local demand = most(service, request, now)
+    return demand > ROOM and is_any(service, request, now, demand)
+end
+
+-- Whether any is usable that this request, which has tried some, has not tried.
+function M.has_untried(service, request, now)
+    return most(service, request, now) > ROOM
+end
+
+-- Whether any has room, even if this request has tried it.
+function M.has_room(service, request, now)
+    return is_any(service, request, now, ROOM)
 end
 
 return M

@@ -1,11 +1,12 @@
--- What nginx.conf says about the balancer, for every module that needs it. Set once, by
+-- The balancer's settings from nginx.conf, for every module. Set once, by
 -- init_by_lua in the master, before any worker exists. Times are milliseconds.
 --
 --   peers       the rendered file with the instances, read when nobody has told of any yet
 --   closing     the folder of files that are named by the pids of workers that are to end
+--   heir        the unix socket at which a new master waits for the listening sockets of these workers
 --   workers     how many nginx workers there are
---   tries       instances that a request may try in one pass
---   tries_ms, hold_ms, queue_ms, hold_max, retry_share, retry_burst: as in docs/settings.md
+--   tries       instances that a request may try in one round
+--   tries_ms, queue_timeout_ms, queue_busy_timeout_ms, queue_max, retry_share, retry_burst: as in docs/settings.md
 --   services    by name: policy, max_in_flight, hash ("consistent", "plain" or "")
 
 local M = {}

@@ -5,37 +5,50 @@ Exit codes: 0 after SIGTERM or SIGINT, 1 when it cannot start, 2 when a setting 
 
 import os
 
-from services.boots import Turn
-from services.gently import Gently
+from services.common.boot import BootSemaphore, LowPriorityBoot
 
 # Before the imports that take the time.
-gently = Gently(os.environ)
-turn = Turn(os.environ)
+low_priority = LowPriorityBoot(os.environ)
+semaphore = BootSemaphore(os.environ)
 
 import asyncio  # noqa: E402
 import logging  # noqa: E402
 import sys  # noqa: E402
+from typing import NoReturn  # noqa: E402
 
-from services.api.server import StartError, serve  # noqa: E402
-from services.api.settings import SettingsError, read_settings  # noqa: E402
+from services.api.app import InstanceStartError, serve  # noqa: E402
+from services.api.ledger.entry import LedgerError  # noqa: E402
+from services.common.settings import ApiSettings, SettingsError  # noqa: E402
 
 
 def main() -> int:
     """Run one instance until it is told to stop; the exit code."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("bulkhead").setLevel(logging.INFO)
-    gently.end()  # its imports are done; from here on it may have a lock that others wait for
+    low_priority.restore()
     try:
-        asyncio.run(serve(read_settings(os.environ), turn.end))
+        # Not asyncio.run: at its end that waits for every thread, and one of them may hang.
+        asyncio.Runner().run(serve(ApiSettings.from_environment(), semaphore.release))
     except SettingsError as error:
         for problem in error.problems:
             print(f"services.api: {problem}", file=sys.stderr)
         return 2
-    except StartError as error:
+    except (InstanceStartError, LedgerError) as error:
         print(f"services.api: {error}", file=sys.stderr)
         return 1
     return 0
 
 
+def leave(code: int) -> NoReturn:
+    """End this process, even if a thread of it still waits for a name or for a broken disk.
+
+    Every request is done, or its time is over (`app.drain`). The interpreter would wait on.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -1,19 +1,85 @@
-"""What the handlers of one process share: who it is, its settings, its ledger, its state."""
+"""The state that the handlers of one process share, and its metrics."""
 
+import asyncio
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from services.api.ledger import Ledger
-from services.api.metrics import Metrics
-from services.api.settings import Settings
-from services.identity import Identity
-from services.notify import Notifier
-from services.rows import Rows
+from services.api.ledger.tables import LedgerStore
+from services.common.identity import Identity
+from services.common.notify import Notifier
+from services.common.rows import Rows
+from services.common.settings import ApiSettings
 
 if TYPE_CHECKING:
     from tornado.httpclient import AsyncHTTPClient
 
-    from services.faults import Faults
+    from services.common.fault_injection import Faults
+
+LAG_PERIOD_S = 0.25
+LAG_SAMPLES = 40  # the last ten seconds
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class Metrics:
+    """Counts of finished requests, and how late the event loop runs its timers.
+
+    The text is written by hand: a library for it would make every boot slower.
+    """
+
+    def __init__(self) -> None:
+        self._requests: Counter[tuple[str, int]] = Counter()
+        self._lags: deque[float] = deque([0.0], maxlen=LAG_SAMPLES)
+
+    def count(self, method: str, status: int) -> None:
+        """Count one finished request."""
+        # A client may invent any method; it must not be able to make up any number of lines.
+        self._requests[method if method in METHODS else "other", status] += 1
+
+    def watch_loop(self) -> None:
+        """Sample the lag of the running event loop from now on."""
+        loop = asyncio.get_running_loop()
+        planned = loop.time() + LAG_PERIOD_S
+
+        def sample() -> None:
+            nonlocal planned
+            now = loop.time()
+            self._lags.append(now - planned)
+            planned = now + LAG_PERIOD_S
+            loop.call_at(planned, sample)
+
+        loop.call_at(planned, sample)
+
+    def text(self, in_flight: int, rows_dropped: int, ledger: LedgerStore) -> str:
+        """All metrics in Prometheus' text format.
+
+        `in_flight` counts requests that are being received, executed or sent.
+        """
+        lines = [
+            "# HELP bulkhead_api_requests_total Requests answered, probes included.",
+            "# TYPE bulkhead_api_requests_total counter",
+            *(
+                f'bulkhead_api_requests_total{{method="{method}",status="{status}"}} {count}'
+                for (method, status), count in sorted(self._requests.items())
+            ),
+        ]
+        operations = "Writes in those transactions; divided by commits: operations per commit."
+        for name, value, meaning in (
+            ("in_flight", in_flight, "Requests in progress, this one included."),
+            ("rows_dropped_total", rows_dropped, "Rows that could not be written."),
+            ("ledger_commits_total", ledger.commits, "Transactions committed."),
+            ("ledger_operations_total", ledger.operations, operations),
+            ("ledger_waiting", ledger.waiting, "Writes queued or being committed."),
+            ("loop_lag_seconds", self._lags[-1], "Lateness of the last timer."),
+            ("loop_lag_max_seconds", max(self._lags), "Worst lateness in 10 s."),
+        ):
+            counter = name.endswith("_total")
+            lines += [
+                f"# HELP bulkhead_api_{name} {meaning}",
+                f"# TYPE bulkhead_api_{name} {'counter' if counter else 'gauge'}",
+                f"bulkhead_api_{name} {value if counter else format(value, '.6g')}",
+            ]
+        return "\n".join(lines) + "\n"
 
 
 @dataclass
@@ -21,9 +87,9 @@ class Service:
     """The state of this process; everything in it belongs to the event loop."""
 
     identity: Identity
-    settings: Settings
+    settings: ApiSettings
     rows: Rows
-    ledger: Ledger
+    ledger: LedgerStore
     metrics: Metrics = field(default_factory=Metrics)
     notifier: Notifier = field(default_factory=Notifier.from_environment)
     # One object for each request from its first header line until its answer is with the kernel.

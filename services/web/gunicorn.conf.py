@@ -5,16 +5,16 @@ import math
 import os
 import sys
 
-from services.gently import Gently
+from services.common.boot import LowPriorityBoot
 
 # Before the imports that take the time.
-gently = Gently(os.environ)
+low_priority = LowPriorityBoot(os.environ)
 
-from services.admin_socket import why_not_start  # noqa: E402
-from services.web.settings import Settings  # noqa: E402
+from services.common.fault_injection import why_not_start  # noqa: E402
+from services.common.settings import WebSettings  # noqa: E402
 from services.web.worker import guard_forks  # noqa: E402
 
-settings = Settings.from_environment()
+settings = WebSettings.from_environment()
 
 # --- where and how many -----------------------------------------------------------------------
 bind = settings.address
@@ -28,9 +28,9 @@ worker_class = "services.web.worker.DrainingWorker"
 # Connections per worker, idle ones included; beyond it a worker stops accepting, and the rest wait
 # in the kernel's queue for the other worker.
 worker_connections = 1000
-# Longest queue of connections that nobody has accepted yet. It bridges the time in which a killed
-# worker is replaced: the listener is the master's, so nothing is refused meanwhile. The kernel cuts
-# it to net.core.somaxconn.
+# Longest queue of connections that no worker has accepted yet. It bridges the time until a killed
+# worker is replaced: the listener is the master's, so no connection is refused meanwhile. The
+# kernel cuts it to net.core.somaxconn.
 backlog = 2048
 
 # Off: each worker loads the application after the fork. Monkey patching must come before that, and
@@ -63,7 +63,7 @@ def on_starting(_server: object) -> None:
 
 def when_ready(_server: object) -> None:
     """Called in the master right before it forks; each worker sees to its own priority."""
-    gently.end()
+    low_priority.restore()
 
 
 # --- trust ------------------------------------------------------------------------------------
@@ -71,8 +71,11 @@ def when_ready(_server: object) -> None:
 forwarded_allow_ips = "127.0.0.1,::1"
 # One header says it, the one that the proxy sets; by default gunicorn listens to two more.
 secure_scheme_headers = {"X-FORWARDED-PROTO": "https"}
-# What the proxy lets through must not fail here: its largest request line is 8 KB.
-limit_request_line = 8190
+# A request that the proxy lets through must not fail here: proxy.max_header_kb, which is the limit
+# of a line, may be as much as 64. gunicorn knows no limit of a request line between 8190 bytes and
+# 1 MB, for which 0 stands.
+limit_request_line = 0
+limit_request_field_size = 66 * 1024
 
 # --- files and sockets ------------------------------------------------------------------------
 # The heartbeat is a file's time stamp; on a real disk a stalled write would look like a hang.

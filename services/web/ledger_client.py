@@ -1,14 +1,16 @@
-"""The client of the ledger API, which is called through the proxy like any other client calls it.
+"""The client of the ledger API, which it calls through the proxy like any other client.
 
-One call is one connection and one send. The proxy decides what may be sent again and where; a
+One call is one connection and one send. The proxy decides which requests it retries and where; a
 client that also retried would multiply the attempts and could double an unkeyed write. Connections
 are not kept: a proxy that reloads closes idle ones at once, even one whose next request is on its
 way, and without retries that would be a failure. A new loopback connection costs about 0.1 ms.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -17,45 +19,40 @@ import gevent
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
+from services.web.error_pages import Problem
+
 CONNECT_TIMEOUT_S = 2.0
 LARGEST_ANSWER = 4 * 1024 * 1024
 # A longer pause asked for by the API is not passed on: it comes back far sooner than that.
 LONGEST_RETRY_AFTER_S = 60
 
 
-class LedgerError(Exception):
+class LedgerCallError(Problem):
     """The API gave no usable answer; only LedgerRefusedError means that nothing was done."""
 
 
-class LedgerUnavailableError(LedgerError):
-    """Nobody answered, or the answer was 502, 503 or 504; `retry_after_s` is when to try again."""
-
-    def __init__(self, detail: str, retry_after_s: int = 1) -> None:
-        super().__init__(detail)
-        self.retry_after_s = retry_after_s
-
-
-class LedgerTimeoutError(LedgerUnavailableError):
-    """No whole answer within the time limit."""
-
-
-class LedgerBrokenError(LedgerError):
-    """The API answered something that breaks its own contract, or a 500."""
-
-
-class LedgerRefusedError(LedgerError):
+class LedgerRefusedError(LedgerCallError):
     """The API refused the request (4xx) and said why."""
 
-    def __init__(self, status: int, code: str, message: str, resolution: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.message = message
-        self.resolution = resolution
+
+def unavailable(
+    detail: str, retry_after_s: int = 1, code: str = "ledger_unavailable"
+) -> LedgerCallError:
+    """No answer came in time, or the answer was 502, 503 or 504."""
+    message = f"The ledger does not answer at the moment: {detail}."
+    pause = str(retry_after_s)
+    return LedgerCallError(503, code, message, f"Try again in {pause} s.", {"Retry-After": pause})
+
+
+def broken(detail: str) -> LedgerCallError:
+    """The API answered something that breaks its own contract, or a 500."""
+    message = f"The ledger gave an answer that cannot be used: {detail}."
+    advice = "Try again; if it fails again, report the request id."
+    return LedgerCallError(502, "ledger_broken", message, advice)
 
 
 @dataclass(frozen=True)
-class Entry:
+class ShownEntry:
     """One entry of the ledger, as the API gives it."""
 
     id: str
@@ -78,141 +75,130 @@ class Answered:
 class EntryPage:
     """One page of the ledger; `next_cursor` leads to the following one."""
 
-    entries: list[Entry]
+    entries: list[ShownEntry]
     next_cursor: str | None
     by: Answered
 
 
-@dataclass(frozen=True)
-class Added:
-    """An added entry; `replayed` says that an earlier send with the same key had added it."""
-
-    entry: Entry
-    replayed: bool
-    by: Answered
-
-
-@dataclass(frozen=True)
-class Reply:
-    """One whole HTTP answer with a JSON object in it."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: dict[str, Any]
-
-    @property
-    def by(self) -> Answered:
-        """Who made it."""
-        return Answered(self.headers.get("X-Instance", ""), self.headers.get("X-Boot", ""))
+Reply = tuple[Mapping[str, str], dict[str, Any]]  # the headers and the JSON of an answer
+WRONG_SHAPE = (KeyError, TypeError, ValueError)
 
 
 class LedgerClient:
-    """Calls the API below `base_url` (http://host:port); a call takes `timeout_s` at most."""
+    """Calls the API below `base_url` (http://host:port); a call takes `timeout_s` at most.
 
-    def __init__(self, base_url: str, timeout_s: float) -> None:
+    `request_id` gives the id of the next call, and `parent` the proxy's own id of the request for
+    which it is made, "" without a proxy. The proxy counts by that how long all the calls of a page,
+    and of its retries, have waited.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        timeout_s: float,
+        request_id: Callable[[], str],
+        parent: Callable[[], str],
+    ) -> None:
+        self._request_id = request_id
+        self._parent = parent
         parts = urlsplit(base_url)
         if parts.hostname is None:
             raise ValueError(f"ledger address {base_url!r}: names no host")
-        self._host = parts.hostname
-        self._port = parts.port or 80
+        port = parts.port or 80
+        self._connection = partial(HTTPConnection, parts.hostname, port, timeout=CONNECT_TIMEOUT_S)
         self._timeout_s = timeout_s
 
-    def entries(
-        self, request_id: str, *, account: str = "", cursor: str = "", limit: int
-    ) -> EntryPage:
+    def entries(self, account: str, cursor: str, limit: int) -> EntryPage:
         """One page of entries, of one account when `account` is given."""
         filters = {"account": account, "cursor": cursor, "limit": str(limit)}
         query = urlencode({name: value for name, value in filters.items() if value})
-        reply = self._call(request_id, "GET", f"/api/v1/entries?{query}")
+        headers, body = self._call("GET", f"/api/v1/entries?{query}")
         try:
-            entries = [entry(item) for item in reply.body["entries"]]
-            return EntryPage(entries, reply.body["next_cursor"], reply.by)
-        except (KeyError, TypeError, ValueError) as error:
-            raise LedgerBrokenError(f"unknown shape of the list: {error!r}") from error
+            entries = [entry(item) for item in body["entries"]]
+            return EntryPage(entries, body["next_cursor"], answered(headers))
+        except WRONG_SHAPE as error:
+            raise broken(f"unknown shape of the list: {error!r}") from error
 
-    def add(self, request_id: str, key: str, account: str, amount: int, memo: str) -> Added:
-        """Add one entry. Calling again with the same key and values adds nothing more."""
-        body = {"account": account, "amount": amount, "memo": memo}
-        reply = self._call(request_id, "POST", "/api/v1/entries", body, key)
-        replayed = reply.headers.get("Idempotent-Replayed") == "true"
+    def add(self, key: str, account: str, amount: int, memo: str) -> tuple[ShownEntry, bool]:
+        """Add one entry; the entry, and whether an earlier send with the same key had added it."""
+        draft = {"account": account, "amount": amount, "memo": memo}
+        headers, body = self._call("POST", "/api/v1/entries", draft, key)
         try:
-            return Added(entry(reply.body), replayed, reply.by)
-        except (KeyError, TypeError, ValueError) as error:
-            raise LedgerBrokenError(f"unknown shape of the entry: {error!r}") from error
+            return entry(body), headers.get("Idempotent-Replayed") == "true"
+        except WRONG_SHAPE as error:
+            raise broken(f"unknown shape of the entry: {error!r}") from error
 
-    def whoami(self, request_id: str) -> Answered:
+    def whoami(self) -> Answered:
         """Which API process answers."""
-        return self._call(request_id, "GET", "/api/v1/whoami").by
+        headers, _ = self._call("GET", "/api/v1/whoami")
+        return answered(headers)
 
     def _call(
-        self,
-        request_id: str,
-        method: str,
-        target: str,
-        body: dict[str, Any] | None = None,
-        key: str = "",
+        self, method: str, target: str, body: dict[str, Any] | None = None, key: str = ""
     ) -> Reply:
-        """Send one request once and return its answer, or raise the LedgerError that fits."""
+        """Send one request once and return its answer, or raise the LedgerCallError that fits."""
         headers = {
             "Accept": "application/json",
             "Connection": "close",
             "User-Agent": "bulkhead-web",
-            "X-Request-ID": request_id,
+            "X-Request-ID": self._request_id(),
         }
+        if parent := self._parent():
+            headers["X-Parent-Request"] = parent
         if key:
             headers["Idempotency-Key"] = key
         if body is not None:
             headers["Content-Type"] = "application/json"
-        what = f"{method} {target.partition('?')[0]}"
-        late = LedgerTimeoutError(f"{what} gave no whole answer within {self._timeout_s:g} s")
+        call = f"{method} {target.partition('?')[0]}"
+        detail = f"{call} gave no whole answer within {self._timeout_s:g} s"
+        late = unavailable(detail, code="ledger_timeout")
         payload = None if body is None else json.dumps(body).encode()
         try:
             # Around everything: the socket's own timeout would start anew with every piece of body.
-            with gevent.Timeout(self._timeout_s, late):
-                status, received, content = self._exchange(method, target, payload, headers)
+            with gevent.Timeout(self._timeout_s, late), closing(self._connection()) as connection:
+                connection.connect()
+                connection.timeout = self._timeout_s
+                connection.request(method, target, payload, headers, preload_content=False)
+                with closing(connection.getresponse()) as response:
+                    status, received = response.status, response.headers
+                    content = response.read(LARGEST_ANSWER + 1)
         except (NewConnectionError, ConnectTimeoutError) as error:
-            raise LedgerUnavailableError(f"{what}: nobody accepts connections") from error
+            raise unavailable(f"{call}: nobody accepts connections") from error
         except (HTTPError, HTTPException, OSError) as error:
-            raise LedgerUnavailableError(f"{what}: the connection broke ({error})") from error
-        return judged(what, status, received, content)
-
-    def _exchange(
-        self, method: str, target: str, payload: bytes | None, headers: Mapping[str, str]
-    ) -> tuple[int, Mapping[str, str], bytes]:
-        connection = HTTPConnection(self._host, self._port, timeout=CONNECT_TIMEOUT_S)
-        try:
-            connection.connect()
-            connection.timeout = self._timeout_s
-            connection.request(method, target, payload, headers, preload_content=False)
-            response = connection.getresponse()
-            try:
-                return response.status, response.headers, response.read(LARGEST_ANSWER + 1)
-            finally:
-                response.close()
-        finally:
-            connection.close()
+            raise unavailable(f"{call}: the connection broke ({error})") from error
+        return read_reply(call, status, received, content)
 
 
-def judged(what: str, status: int, headers: Mapping[str, str], content: bytes) -> Reply:
-    """The answer as a Reply, when it is a 2xx with a JSON object."""
+def read_reply(call: str, status: int, headers: Mapping[str, str], content: bytes) -> Reply:
+    """The answer, when it is a 2xx with a JSON object."""
     if status in (502, 503, 504):
-        raise LedgerUnavailableError(f"{what} was answered with {status}", retry_after(headers))
+        raise unavailable(f"{call} was answered with {status}", retry_after(headers))
     if len(content) > LARGEST_ANSWER:
-        raise LedgerBrokenError(f"{what} answered more than {LARGEST_ANSWER} bytes")
+        raise broken(f"{call} answered more than {LARGEST_ANSWER} bytes")
     try:
         body = json.loads(content)
     except ValueError:
         body = None
     if not isinstance(body, dict):
-        raise LedgerBrokenError(f"{what} was answered with {status} and no JSON object")
+        raise broken(f"{call} was answered with {status} and no JSON object")
     if 400 <= status < 500:
         code, message, resolution = (
             str(body.get(name, "")) for name in ("error_code", "error_msg", "resolution")
         )
-        raise LedgerRefusedError(status, code or "ledger_refused", message, resolution)
+        raise LedgerRefusedError(
+            status,
+            code or "ledger_refused",
+            message or "The ledger refused the request.",
+            resolution or "Correct the request.",
+        )
     if not 200 <= status < 300:
-        raise LedgerBrokenError(f"{what} was answered with {status}")
-    return Reply(status, headers, body)
+        raise broken(f"{call} was answered with {status}")
+    return headers, body
+
+
+def answered(headers: Mapping[str, str]) -> Answered:
+    """The process that made an answer."""
+    return Answered(headers.get("X-Instance", ""), headers.get("X-Boot", ""))
 
 
 def retry_after(headers: Mapping[str, str]) -> int:
@@ -221,13 +207,7 @@ def retry_after(headers: Mapping[str, str]) -> int:
     return min(max(int(asked), 1), LONGEST_RETRY_AFTER_S) if asked.isdecimal() else 1
 
 
-def entry(item: Any) -> Entry:
-    """An Entry from the API's JSON; raises KeyError, TypeError or ValueError when one is wrong."""
-    return Entry(
-        id=str(item["id"]),
-        account=str(item["account"]),
-        amount=int(item["amount"]),
-        memo=str(item["memo"]),
-        version=int(item["version"]),
-        created_at=str(item["created_at"]),
-    )
+def entry(item: Any) -> ShownEntry:
+    """An entry from the API's JSON; one of WRONG_SHAPE if a member is wrong."""
+    members = ShownEntry.__annotations__.items()
+    return ShownEntry(**{name: kind(item[name]) for name, kind in members})

@@ -1,26 +1,41 @@
-"""What happens to every request: an id, rows at begin and end, identity and security headers."""
+"""A worker process: what it does around every request, and what it tells of itself.
+
+Around a request: an id, rows at its start and end, identity and security headers. Of itself: who it
+is (whoami, session), and the probes, which the proxy does not show outside.
+"""
 
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from flask import Flask, Response, abort, g, request
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    abort,
+    current_app,
+    g,
+    jsonify,
+    request,
+    session,
+)
 from werkzeug.exceptions import HTTPException
 
-from services import identity
-from services.rows import Execution
-from services.web.errors import Problem, RefusedError
-from services.web.instance import Instance, this
+from services.common.identity import Identity, request_id, sub_request_id
+from services.common.rows import Execution, Rows
+from services.web import sessions
+from services.web.error_pages import Problem
 
 if TYPE_CHECKING:
-    from services.faults import Faults
+    from services.common.fault_injection import Faults
 
-# The blueprint whose requests are the stack's own business: they get identity but no rows.
-INTERNAL = "probes"
-
-LONGEST_ID = 128
+answers = Blueprint("answers", __name__)
+# The stack's own requests: they get identity headers but no rows.
+probes = Blueprint("probes", __name__)
 
 SECURITY_HEADERS = {
     # Everything comes from this origin; no inline script or style, no plug-in, no framing.
@@ -32,21 +47,45 @@ SECURITY_HEADERS = {
 }
 
 
+@dataclass
+class WorkerState:
+    """The state of one worker process of one instance; made after the fork.
+
+    `draining` tells whether this process has been told to stop; the gunicorn worker replaces it.
+    The counters are plain integers: greenlets of one thread never interrupt each other there.
+    """
+
+    identity: Identity
+    rows: Rows
+    draining: Callable[[], bool] = lambda: False
+    in_flight: int = 0
+    answered: Counter[int] = field(default_factory=Counter)
+    # Made by the first request of the admin socket.
+    faults: "Faults | None" = None
+
+
+def current_worker() -> WorkerState:
+    """The state of the worker that runs the current application."""
+    return cast(WorkerState, current_app.extensions["worker"])
+
+
 def install(app: Flask) -> None:
-    """Run these hooks around every request of `app`."""
+    """Run these hooks around every request of `app`, and let it tell of its process."""
     app.before_request(begin)
     app.after_request(finish)
     app.teardown_request(abandon)
+    app.register_blueprint(answers)
+    app.register_blueprint(probes)
 
 
 def begin() -> None:
-    """Name the request and write its begin row, before anything it asks for is done."""
-    instance = this()
-    g.request_id = identity.request_id(request.headers.get("X-Request-ID"))
-    g.sub_request_ids = sub_request_ids(g.request_id)
-    if request.blueprint != INTERNAL:
-        instance.in_flight += 1
-        g.execution = instance.rows.begin(
+    """Name the request and write its start row, before it has any effect."""
+    worker = current_worker()
+    g.request_id = request_id(request.headers.get("X-Request-ID"))
+    g.sub_request_ids = map(partial(sub_request_id, g.request_id), count(1))
+    if request.blueprint != probes.name:
+        worker.in_flight += 1
+        g.execution = worker.rows.begin(
             g.request_id,
             request.method,
             request.environ.get("RAW_URI") or request.full_path,
@@ -54,27 +93,25 @@ def begin() -> None:
         )
     if request.content_length or "Transfer-Encoding" in request.headers:
         read_whole_body()
-    faults = instance.faults
+    faults = worker.faults
     if faults is not None and faults.active and "execution" in g:
-        suffer(faults, g.execution)
+        apply_faults(faults, g.execution)
 
 
-def suffer(faults: "Faults", execution: Execution) -> None:
-    """Do to a request what a drill told this process to do, before it has any effect.
+def apply_faults(faults: "Faults", execution: Execution) -> None:
+    """Apply injected faults to a request, before it has any effect.
 
     Raises:
-        RefusedError: it is to be answered with an error.
+        Problem: the injected fault is an error.
     """
     execution.fault = faults.draw()
     if execution.fault == "errors":
         status = faults.errors_status
-        raise RefusedError(
-            Problem(
-                status,
-                "injected_error",
-                f"A drill told this instance to answer {status}; this request was not executed.",
-                "Repeat the request, or end the drill.",
-            )
+        raise Problem(
+            status,
+            "injected_error",
+            f"A drill told this instance to answer {status}; this request was not executed.",
+            "Repeat the request, or end the drill.",
         )
     if execution.fault == "slow":
         time.sleep(faults.slow_s)  # under gunicorn gevent's: only this request waits
@@ -83,13 +120,13 @@ def suffer(faults: "Faults", execution: Execution) -> None:
 def read_whole_body() -> None:
     """Read the body now, within the limit, so that no view ever sees a part of one.
 
-    Werkzeug by itself takes a body whose sender died, or a chunked one that reaches the limit, for
-    a complete one: a form would be read with its last field cut off.
+    Werkzeug by itself takes a body for complete when its sender died, or when it is chunked and
+    reaches the limit: a form would be read with its last field cut off.
     """
     try:
         body = request.get_data()
         if request.content_length is None:
-            request.stream.read(1)  # finds nothing, or refuses what goes beyond the limit
+            request.stream.read(1)  # finds nothing, or raises beyond the limit
     except HTTPException:
         raise
     except Exception as error:  # of no common kind: the server's own words for a malformed body
@@ -99,15 +136,15 @@ def read_whole_body() -> None:
 
 
 def finish(response: Response) -> Response:
-    """Say who answered, and write the end row once the answer has been sent."""
-    response.headers.update(this().identity.headers())
+    """Name this process, and write the end row once the answer has been sent."""
+    response.headers.update(current_worker().identity.headers())
     response.headers["X-Request-ID"] = g.request_id
     response.headers.update(SECURITY_HEADERS)
     # Pages carry one-time keys and the session; a copy kept anywhere would be a wrong one.
     response.headers.setdefault("Cache-Control", "no-store")
     execution = g.pop("execution", None)
     if execution is not None:
-        ended = partial(end, this(), execution, response.status_code)
+        ended = partial(end, current_worker(), execution, response.status_code)
         if response.direct_passthrough:
             ended()  # a file is handed to the server as it is, which never calls close()
         else:
@@ -115,25 +152,78 @@ def finish(response: Response) -> Response:
     return response
 
 
-def end(instance: Instance, execution: Execution, status: int) -> None:
+def end(worker: WorkerState, execution: Execution, status: int) -> None:
     """Write the end row of one execution; called when the application's context is gone already."""
-    instance.in_flight -= 1
-    instance.answered[status] += 1
-    instance.rows.end(execution, status)
+    worker.in_flight -= 1
+    worker.answered[status] += 1
+    worker.rows.end(execution, status)
 
 
 def abandon(_error: BaseException | None) -> None:
     """End the row of a request that died without a response: gunicorn answers it with a 500."""
     execution = g.pop("execution", None)
     if execution is not None:
-        end(this(), execution, 500)
+        end(current_worker(), execution, 500)
 
 
-def sub_request_ids(parent: str) -> Iterator[str]:
-    """`<parent>.1`, `<parent>.2`, ...: ids for the calls made for one request, always well formed.
+@answers.get("/whoami")
+def whoami() -> Response:
+    """The process that answers; it neither reads nor sets a cookie."""
+    return jsonify(**vars(current_worker().identity), request_id=g.request_id)
 
-    A parent that would make them too long is cut at its end.
+
+@answers.get("/session")
+def show_session() -> Response:
+    """Count a visit and show the count, whichever instance counted the earlier ones."""
+    visits = sessions.visit()
+    return jsonify(
+        visits=visits, instance=current_worker().identity.instance, session=session["id"]
+    )
+
+
+@probes.get("/healthz")
+def healthz() -> Response:
+    """200 whenever this process can answer at all."""
+    return state("alive")
+
+
+@probes.get("/readyz")
+def readyz() -> tuple[Response, int]:
+    """200 when new requests are welcome, 503 once this process has been told to stop.
+
+    A ledger that is down does not make this instance unready: taking every web instance out would
+    turn a clear message into no answer at all.
     """
-    for number in count(1):
-        suffix = f".{number}"
-        yield parent[: LONGEST_ID - len(suffix)] + suffix
+    return (state("draining"), 503) if current_worker().draining() else (state("ready"), 200)
+
+
+@probes.get("/metrics")
+def metrics() -> Response:
+    """Counters of this process in Prometheus' text form; `boot` tells the workers apart."""
+    worker = current_worker()
+    identity = worker.identity
+    labels = f'instance="{identity.instance}",boot="{identity.boot}"'
+    lines = [
+        "# HELP bulkhead_requests_total Requests answered, by status.",
+        "# TYPE bulkhead_requests_total counter",
+        *(
+            f'bulkhead_requests_total{{{labels},status="{status}"}} {number}'
+            for status, number in sorted(worker.answered.items())
+        ),
+        "# HELP bulkhead_requests_in_flight Requests begun and not yet answered.",
+        "# TYPE bulkhead_requests_in_flight gauge",
+        f"bulkhead_requests_in_flight{{{labels}}} {worker.in_flight}",
+        "# HELP bulkhead_rows_dropped_total Rows that could not be written.",
+        "# TYPE bulkhead_rows_dropped_total counter",
+        f"bulkhead_rows_dropped_total{{{labels}}} {worker.rows.dropped}",
+        "# HELP bulkhead_draining Whether this process has been told to stop.",
+        "# TYPE bulkhead_draining gauge",
+        f"bulkhead_draining{{{labels}}} {int(worker.draining())}",
+    ]
+    return Response("\n".join(lines) + "\n", content_type="text/plain; version=0.0.4")
+
+
+def state(status: str) -> Response:
+    """The identity and the state of this process."""
+    worker = current_worker()
+    return jsonify(worker.identity.state(status, worker.rows.dropped))

@@ -1,5 +1,10 @@
-"""The pages for people: the ledger with its form, and what this stack is."""
+"""The pages for people: the ledger, the form that adds an entry, and a page about the stack."""
 
+import re
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from flask import (
@@ -16,36 +21,66 @@ from flask import (
 )
 from werkzeug.wrappers import Response as AnyResponse
 
-from services.web import errors, forms, sessions
-from services.web.errors import Problem, RefusedError
-from services.web.forms import EntryForm
-from services.web.instance import this
-from services.web.ledger_client import LedgerClient, LedgerError, LedgerRefusedError
+from services.web import error_pages, sessions
+from services.web.error_pages import Problem
+from services.web.ledger_client import LedgerCallError, LedgerClient, LedgerRefusedError
+from services.web.lifecycle import current_worker
 
 PAGE_SIZE = 20
 FORM_KINDS = ("application/x-www-form-urlencoded", "multipart/form-data")
-# The API speaks of keys and bytes here; this is what it means to the person at the form.
-CHANGED_AFTERWARDS = Problem(
-    422,
-    "idempotency_key_reused",
-    "This form had already added an entry, and was then sent again with other values.",
-    "To add an entry with these values too, send the form once more.",
-)
+# The ledger's own limits, checked here too, so that a mistake is shown beside its field. The API
+# has the last word.
+ACCOUNT = re.compile(r"[A-Za-z0-9._-]{1,64}")
+ACCOUNT_RULE = "Use 1 to 64 letters, digits, dots, dashes or underscores, without spaces."
+LARGEST_AMOUNT = 10**12
+LONGEST_MEMO = 500
+KEY = re.compile(r"(?!proxy:)[A-Za-z0-9._:~+/=@-]{1,255}")
+INTEGER = re.compile(r"[+-]?[0-9]{1,15}")
 
 blueprint = Blueprint("pages", __name__)
+
+
+def new_key() -> str:
+    """A key for one form: however often that form is sent, one entry is added."""
+    return f"form-{secrets.token_urlsafe(18)}"
+
+
+@dataclass
+class EntryForm:
+    """The form as the visitor filled it in; `errors` has the mistake of each wrong field."""
+
+    key: str = field(default_factory=new_key)
+    account: str = ""
+    amount: str = ""
+    memo: str = ""
+    errors: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def sent(cls, fields: Mapping[str, str], key: str) -> "EntryForm":
+        """The form that was sent, checked."""
+        account, amount = fields.get("account", "").strip(), fields.get("amount", "").strip()
+        # A browser sends line ends as CRLF and counts them as one character.
+        memo = fields.get("memo", "").strip().replace("\r\n", "\n")
+        errors = {}
+        if not ACCOUNT.fullmatch(account):
+            errors["account"] = ACCOUNT_RULE
+        if not INTEGER.fullmatch(amount) or abs(int(amount)) > LARGEST_AMOUNT:
+            limits = f"from -{LARGEST_AMOUNT:,} to {LARGEST_AMOUNT:,}"
+            errors["amount"] = f"Use a whole number {limits}, without spaces or separators."
+        if len(memo) > LONGEST_MEMO:
+            errors["memo"] = f"Use at most {LONGEST_MEMO} characters; these are {len(memo)}."
+        return cls(key, account, amount, memo, errors)
 
 
 @blueprint.get("/")
 def ledger() -> str:
     """One page of the ledger, of one account if asked for, and the form to add an entry."""
     account = request.args.get("account", "").strip()
-    if account and not forms.ACCOUNT.fullmatch(account):
+    if account and not ACCOUNT.fullmatch(account):
         message = f"{account!r} cannot be an account."
-        raise RefusedError(Problem(422, "invalid_account", message, forms.ACCOUNT_RULE))
+        raise Problem(422, "invalid_account", message, ACCOUNT_RULE)
     cursor = request.args.get("cursor", "")
-    page = client().entries(
-        next(g.sub_request_ids), account=account, cursor=cursor, limit=PAGE_SIZE
-    )
+    page = client().entries(account=account, cursor=cursor, limit=PAGE_SIZE)
     return render_template(
         "ledger.html",
         page=page,
@@ -67,27 +102,24 @@ def add_entry() -> AnyResponse:
     """
     form = received_form()
     if form.errors:
-        return show_form(form, 422)
+        return show_form(form)
     try:
-        added = client().add(
-            next(g.sub_request_ids), form.key, form.account, int(form.amount), form.memo
-        )
-    except LedgerError as error:
+        entry, replayed = client().add(form.key, form.account, int(form.amount), form.memo)
+    except LedgerCallError as error:
         return failed(form, error)
-    if added.replayed:
+    if replayed:
         flash("This entry was already in the ledger; sending it again added nothing.", "info")
     else:
-        flash(f"Added {added.entry.amount:,} to {added.entry.account}.", "success")
+        flash(f"Added {entry.amount:,} to {entry.account}.", "success")
     return redirect(url_for("pages.ledger"), 303)
 
 
 @blueprint.get("/about")
 def about() -> str:
-    """What the stack is and which processes of it made this page."""
-    try:
-        ledger_by = client().whoami(next(g.sub_request_ids))
-    except LedgerError:
-        ledger_by = None
+    """A page about the stack and the processes that made it."""
+    ledger_by = None
+    with suppress(LedgerCallError):
+        ledger_by = client().whoami()
     return render_template("about.html", ledger_by=ledger_by)
 
 
@@ -99,14 +131,18 @@ def file_at_the_root(name: str) -> Response:
 
 
 @blueprint.app_context_processor
-def who_answers() -> dict[str, object]:
-    """What every page shows at its foot."""
-    return {"identity": this().identity, "request_id": g.request_id, "token": sessions.form_token}
+def page_footer() -> dict[str, object]:
+    """The values that every page shows at its foot."""
+    return {
+        "identity": current_worker().identity,
+        "request_id": g.request_id,
+        "token": sessions.form_token,
+    }
 
 
 @blueprint.app_template_filter()
 def moment(value: str) -> str:
-    """A time of the API for people, to the second; what is no ISO time is shown as it is."""
+    """A time of the API for people, to the second; other text is shown as it is."""
     try:
         return datetime.fromisoformat(value).strftime("%Y-%m-%d %H:%M:%S")
     except ValueError:
@@ -123,60 +159,58 @@ def received_form() -> EntryForm:
     """The form that was sent, once it is certain that this session's own page sent it.
 
     Raises:
-        RefusedError: it is no form (415), comes from elsewhere (403) or has no usable key (400).
+        Problem: it is no form (415), comes from elsewhere (403) or has no usable key (400).
     """
     if request.mimetype not in FORM_KINDS:
-        code, resolution = errors.KNOWN[415]
+        code, resolution = error_pages.KNOWN[415]
         message = f"POST {request.path} takes a form, not {request.mimetype or 'an unnamed type'}."
-        raise RefusedError(Problem(415, code, message, resolution))
+        raise Problem(415, code, message, resolution)
     if not sessions.is_form_token(request.form.get("token", "")):
-        raise RefusedError(
-            Problem(
-                403,
-                "form_not_from_here",
-                "The form does not belong to your session, so nothing was added.",
-                "Allow cookies for this site, open the ledger page and fill in the form there.",
-            )
+        raise Problem(
+            403,
+            "form_not_from_here",
+            "The form does not belong to your session, so nothing was added.",
+            "Allow cookies for this site, open the ledger page and fill in the form there.",
         )
     key = request.headers.get("Idempotency-Key") or request.form.get("key", "")
-    if not forms.KEY.fullmatch(key):
-        raise RefusedError(
-            Problem(
-                400,
-                "form_key_missing",
-                "The form carries no usable key, so nothing was added.",
-                "Open the ledger page and fill in the form there.",
-            )
+    if not KEY.fullmatch(key):
+        raise Problem(
+            400,
+            "form_key_missing",
+            "The form carries no usable key, so nothing was added.",
+            "Open the ledger page and fill in the form there.",
         )
     return EntryForm.sent(request.form, key)
 
 
-def failed(form: EntryForm, error: LedgerError) -> AnyResponse:
+def failed(form: EntryForm, error: LedgerCallError) -> AnyResponse:
     """Show the form again after the ledger did not add it.
 
-    After a refusal nothing was added and the corrected form is a new one. After anything else
-    nobody knows whether it was added: the form keeps its key, so that sending it again is safe.
+    After a refusal nothing was added and the corrected form is a new one. After any other error the
+    entry may have been added: the form keeps its key, so that sending it again is safe.
     """
-    problem = errors.of_ledger(error)
+    problem: Problem = error
     if isinstance(error, LedgerRefusedError):
-        form.key = forms.new_key()
+        form.key = new_key()
         if error.code == "idempotency_key_reused":
-            problem = CHANGED_AFTERWARDS
-    return show_form(form, problem.status, problem)
+            # The API speaks of keys and bytes; this is what it means to the person at the form.
+            problem = Problem(
+                422,
+                error.code,
+                "This form had already added an entry, and was then sent again with other values.",
+                "To add an entry with these values too, send the form once more.",
+            )
+    return show_form(form, problem)
 
 
-def show_form(form: EntryForm, status: int, problem: Problem | None = None) -> AnyResponse:
-    """The form on a page of its own with what is wrong, or the same as JSON."""
-    if not errors.wants_page():
-        return errors.answer(problem or invalid(form))
-    response = make_response(render_template("entry.html", form=form, problem=problem), status)
-    if problem:
-        response.headers.update(problem.headers)
+def show_form(form: EntryForm, problem: Problem | None = None) -> AnyResponse:
+    """The form on a page of its own with its mistakes, or the same as JSON."""
+    mistakes = " ".join(f"{name}: {mistake}" for name, mistake in form.errors.items())
+    advice = "Correct the fields and send the form again."
+    told = problem or Problem(422, "invalid_entry", mistakes, advice)
+    if not error_pages.wants_page():
+        return error_pages.answer(told)
+    response = make_response(render_template("entry.html", form=form, problem=problem), told.status)
+    response.headers.update(told.headers)
     response.vary.add("Accept")
     return response
-
-
-def invalid(form: EntryForm) -> Problem:
-    """The mistakes in a form as one Problem."""
-    mistakes = " ".join(f"{name}: {mistake}" for name, mistake in form.errors.items())
-    return Problem(422, "invalid_entry", mistakes, "Correct the fields and send the form again.")

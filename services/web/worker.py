@@ -3,44 +3,69 @@
 gunicorn's gevent worker notices SIGTERM up to a second late, then closes the listener over the
 connections that wait in the kernel's queue (they are reset), and then waits out the whole grace
 time if the proxy keeps a single idle connection. When its master dies it exits within a second and
-drops what is in flight. Here one rule holds for every end: stop accepting, take over what the
-kernel has accepted, answer all that has begun, close what is idle, leave. SIGTERM begins it at
-once; a dead master too, unless somebody is there to let the worker go when a new one serves.
+drops what is in flight. Here one rule holds for every end: stop accepting, take over the
+connections that the kernel has accepted, answer all requests that have begun, close idle
+connections, leave. SIGTERM starts this at once. So does the death of the master, unless a watchdog
+is there: it ends the orphaned worker once a new master serves.
+
+The master imports this module, so it must not import Flask.
 """
 
+import html
+import json
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from http.client import responses
 from importlib import metadata
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import gevent
 from gevent.event import Event
 from gevent.pool import Pool
+from gevent.pywsgi import WSGIServer
 from gevent.server import StreamServer
+from gevent.socket import wait_read
 from gunicorn.workers.base import Worker
 from gunicorn.workers.ggevent import GeventWorker
 
-from services import identity
-from services.gently import Gently
-from services.notify import Notifier
-from services.web.admin import AdminServer
-from services.web.settings import Settings
+from services.common import fault_injection
+from services.common.boot import LowPriorityBoot
+from services.common.fault_injection import Faults
+from services.common.identity import current, request_id
+from services.common.notify import Notifier
+from services.common.settings import WebSettings
 
-if TYPE_CHECKING:  # the master imports this module, and must not import Flask before the fork
-    from services.web.instance import Instance
+if TYPE_CHECKING:
+    from services.web.lifecycle import WorkerState
 
-# How long a connection that carries no request may live on while draining. The proxy uses its busy
-# connections within this time, and each answer on them says `Connection: close`; what is still idle
-# after it is unlikely to carry a request at the very moment when it is closed.
+# How long a connection that carries no request may stay open while draining. The proxy uses its
+# busy connections within this time, and each answer on them says `Connection: close`; a connection
+# that is still idle then is unlikely to carry a request at the very moment when it is closed.
 IDLE_LINGER_S = 0.5
-READABLE = 1
 
 Connection: TypeAlias = "gevent.Greenlet[..., Any]"
+Start = Callable[[str, list[tuple[str, str]]], object]
+
+# Code and resolution of the statuses with which gunicorn refuses a request.
+REFUSALS = {
+    400: ("request_malformed", "Send a well-formed HTTP/1.1 request."),
+    403: ("forbidden", "Ask without the headers that only a proxy may send."),
+    414: ("uri_too_long", "Shorten the address."),
+    417: ("expectation_failed", "Send it without the header Expect."),
+    431: ("headers_too_large", "Send fewer or shorter headers; 100 are allowed."),
+    500: ("internal_error", "Try again; if it fails again, report the request id."),
+    501: ("not_implemented", "Send the body with Content-Length or chunked."),
+}
+REFUSAL_PAGE = (
+    '<!doctype html><html lang="en"><meta charset="utf-8"><title>{status}</title>'
+    "<h1>{status}</h1><p>{message}</p><p>{resolution}</p><p><small>Request {request}</small></p>"
+    "</html>\n"
+)
 
 
 class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no types
@@ -48,9 +73,7 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        settings = Settings.from_environment()
-        self._grace_s, self._stray_s = settings.grace_s, settings.stray_s
-        self._admin_dir = settings.admin_dir
+        self._settings = WebSettings.from_environment()
         self._master_gone = False
         self._idle: dict[Connection, gevent.Timeout] = {}
 
@@ -60,7 +83,7 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         For each of a dozen modules gevent reads the metadata of every installed package twice, to
         ask whether one wants to change the patching; none does, and it was a fifth of the boot.
         """
-        self._gently = Gently(os.environ)
+        self._low_priority = LowPriorityBoot(os.environ)
         search = metadata.entry_points
         metadata.entry_points = lambda **_: ()  # type: ignore[assignment]
         try:
@@ -77,36 +100,35 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
     def load_wsgi(self) -> None:
         """Load the application and let it know when this worker drains."""
         super().load_wsgi()
-        self._gently.end()
-        instance: Instance = self.wsgi.extensions["instance"]
-        instance.draining = lambda: not self.alive
-        # Who rotates the row file renames it and sends this. The log is stderr: nothing to reopen.
-        gevent.signal_handler(signal.SIGUSR1, instance.rows.reopen)
-        # Here and not in `run`: a worker that cannot do it has not booted, which ends its master.
-        self._admin: AbstractContextManager[object] = nullcontext()
-        if self._admin_dir:
-            self._admin = closing(AdminServer(self._admin_dir, instance))
+        self._low_priority.restore()
+        state: WorkerState = self.wsgi.extensions["worker"]
+        state.draining = lambda: not self.alive
+        # A rotation renames the row file and sends this. The log is stderr: nothing to reopen.
+        gevent.signal_handler(signal.SIGUSR1, state.rows.reopen)
+        # Here and not in `run`: a worker that fails at it has not booted, which ends its master.
+        self._admin = ExitStack()
+        if self._settings.admin_dir:
+            self._admin.enter_context(admin_socket(self._settings.admin_dir, state))
 
     def stop(self) -> None:
-        """Begin to drain."""
+        """Start to drain."""
         self.alive = False
         self._stop.set()
 
     def run(self) -> None:
-        """Serve until told to stop, then drain."""
-        with self._admin:
-            self.serve()
-
-    def serve(self) -> None:
         """Serve the listeners until told to stop, then drain."""
+        with self._admin:
+            self._serve()
+
+    def _serve(self) -> None:
         pool = Pool(self.cfg.worker_connections)
         self._notifier = Notifier.from_environment()
         servers = [self.listen(listener, pool) for listener in self.sockets]
-        self.watch_master()
+        gevent.spawn(self.watch_master)
         self._notifier.ready(gevent.spawn_later)
         while self.alive:
             self.notify()
-            # Before the watch began, the master may have died and its pid passed to a stranger.
+            # Before the watch began, the master may have died and its pid gone to another process.
             if os.getppid() != self.ppid:
                 self.master_gone()
             self._stop.wait(timeout=1.0)
@@ -115,7 +137,9 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
     def listen(self, listener: Any, pool: Pool) -> StreamServer:
         """Accept connections from `listener`, each in a greenlet of `pool`."""
         listener.setblocking(True)
-        handle = partial(self.handle, ListenerName(listener.getsockname()))
+        # gunicorn asks the listener for its name with each connection, and it may be closed then.
+        address = listener.getsockname()
+        handle = partial(self.handle, SimpleNamespace(getsockname=lambda: address))
         server = StreamServer(listener, handle=handle, spawn=pool)
         # One connection per wake-up, so that the workers that share the listener share the load.
         server.max_accept = 1
@@ -123,34 +147,28 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         return server
 
     def watch_master(self) -> None:
-        """See at once when the master is gone."""
-        try:
-            master = os.pidfd_open(self.ppid)
-        except ProcessLookupError:
-            self.master_gone()
-            return
-        watcher = gevent.get_hub().loop.io(master, READABLE)
-
-        def master_died() -> None:
-            watcher.stop()
-            self.master_gone()
-
-        watcher.start(master_died)
+        """Wait for the end of the master."""
+        with suppress(ProcessLookupError):
+            wait_read(os.pidfd_open(self.ppid))
+        self.master_gone()
 
     def master_gone(self) -> None:
-        """The master is gone: drain, for its successor needs the port, or serve until that serves.
+        """Drain, for the next master needs the port; or serve on, if it inherits the port.
 
-        A successor that inherits the port needs no haste. Who sees it serve sends SIGTERM; should
-        nobody, the worker does not stay for longer than it was told.
+        The watchdog sends SIGTERM to an orphaned worker once the next master serves. Without that,
+        the worker ends after the time in its settings.
         """
         if self._master_gone:
             return
         self._master_gone = True
         self.log.error(
-            "Master %s is gone, worker %s serves for %g s more", self.ppid, self.pid, self._stray_s
+            "Master %s is gone, worker %s serves for %g s more",
+            self.ppid,
+            self.pid,
+            self._settings.orphan_s,
         )
-        if self._stray_s:
-            gevent.spawn_later(self._stray_s, self.stop)
+        if self._settings.orphan_s:
+            gevent.spawn_later(self._settings.orphan_s, self.stop)
         else:
             self.stop()
 
@@ -165,24 +183,24 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         # False: the end of the wait is no error, the block is just left.
         with gevent.Timeout(self.cfg.keepalive, False) as timeout:  # type: ignore[arg-type]
             self._idle[greenlet] = timeout
-            self._notifier.turn()  # this connection's last request is done, and below: one begins
+            self._notifier.heartbeat_if_due()  # a request is done; below: the next one begins
             try:
                 yield
             finally:
                 del self._idle[greenlet]
-                self._notifier.turn()
+                self._notifier.heartbeat_if_due()
 
     def drain(self, servers: list[StreamServer], pool: Pool) -> None:
-        """Answer what has begun, for the grace time at most."""
+        """Answer the requests that have begun, for the grace time at most."""
         self._notifier.stopping()
-        deadline = time.monotonic() + self._grace_s
+        deadline = time.monotonic() + self._settings.grace_s
         for server in servers:
             server.stop_accepting()
-            # Closing the listener resets what waits in its queue, so that is taken over first.
+            # Closing the listener resets the connections in its queue: take them over first.
             while not pool.full() and (connection := server.do_read()) is not None:
                 server.do_handle(*connection)
             server.close()
-        pool.join(timeout=min(IDLE_LINGER_S, self._grace_s))
+        pool.join(timeout=min(IDLE_LINGER_S, self._settings.grace_s))
         gevent.get_hub().loop.run_callback(self.close_idle)
         while len(pool) and (left := deadline - time.monotonic()) > 0:
             self.notify()
@@ -192,7 +210,7 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
                 "Worker %s drops %d requests: not done after %g s",
                 self.pid,
                 len(pool),
-                self._grace_s,
+                self._settings.grace_s,
             )
 
     def close_idle(self) -> None:
@@ -204,10 +222,11 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
             greenlet.throw(timeout)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        """gunicorn's own answer to a request that the application could not answer, identified."""
-        given = dict(getattr(req, "headers", ())).get("X-REQUEST-ID")
-        headers = identity.current().headers() | {"X-Request-ID": identity.request_id(given)}
-        super().handle_error(req, Identified(client, headers), addr, exc)
+        """Answer a request that gunicorn refuses, or that the application could not answer."""
+        given = dict(getattr(req or getattr(exc, "req", None), "headers", ()))
+        headers = current().headers() | {"X-Request-ID": request_id(given.get("X-REQUEST-ID"))}
+        page = "text/html" in given.get("ACCEPT", "")
+        super().handle_error(req, RefusalSocket(client, f"{exc}.", page, headers), addr, exc)
 
 
 def guard_forks() -> None:
@@ -215,7 +234,7 @@ def guard_forks() -> None:
 
     A child inherits the master's handlers, which only take a note for the master. A SIGTERM that
     met it before its own handlers were in place would be lost, and the stop would last until the
-    master's SIGKILL. Nothing has begun by then, so dying is right.
+    master's SIGKILL. The child has no request by then, so it may die.
     """
     stop = {signal.SIGTERM}
 
@@ -230,29 +249,77 @@ def guard_forks() -> None:
     )
 
 
-@dataclass(frozen=True)
-class ListenerName:
-    """All that gunicorn asks a listener about while it handles a connection; that may be closed."""
+class RefusalSocket:
+    """A client's socket on which the one response that gunicorn writes becomes ours.
 
-    address: Any
+    gunicorn would answer a request that it refuses with a page of its own, without a name. `reason`
+    is its reason, `page` whether the client wants HTML, and `headers` name this process and the
+    request.
+    """
 
-    def getsockname(self) -> Any:
-        """Where the listener listened."""
-        return self.address
-
-
-class Identified:
-    """A client's socket that adds `headers` to the one response that is written through it."""
-
-    def __init__(self, client: Any, headers: Mapping[str, str]) -> None:
+    def __init__(self, client: Any, reason: str, page: bool, headers: Mapping[str, str]) -> None:
         self._client = client
+        self._reason = reason
+        self._page = page
         self._headers = headers
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
     def sendall(self, response: bytes) -> None:
-        """Send `response`, with the headers after its status line."""
-        status_line, _, rest = response.partition(b"\r\n")
-        lines = "".join(f"{name}: {value}\r\n" for name, value in self._headers.items())
-        self._client.sendall(status_line + b"\r\n" + lines.encode() + rest)
+        """Send the refusal with the status of `response`, in the form of every other error."""
+        line = response.partition(b"\r\n")[0].decode("latin1")
+        status = int(line.split(" ")[1])
+        code, resolution = REFUSALS.get(status, REFUSALS[400])
+        message = "This service failed to handle the request." if status == 500 else self._reason
+        if self._page:
+            body = REFUSAL_PAGE.format(
+                status=status,
+                message=html.escape(message),
+                resolution=html.escape(resolution),
+                request=self._headers["X-Request-ID"],
+            )
+        else:
+            body = json.dumps({"error_code": code, "error_msg": message, "resolution": resolution})
+        content = body.encode()
+        headers = {
+            **self._headers,
+            "Content-Type": "text/html; charset=utf-8" if self._page else "application/json",
+            "Content-Length": str(len(content)),
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+            "Connection": "close",
+        }
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self._client.sendall(f"{line}\r\n{lines}\r\n".encode() + content)
+
+
+@contextmanager
+def admin_socket(folder: str, state: "WorkerState") -> Iterator[None]:
+    """Serve the admin socket of this process beside the public listener; entered after the fork.
+
+    Its connections are in no pool that a drain waits for, and its requests never reach the
+    application: they leave no row and no metric.
+
+    Raises:
+        OSError: the socket cannot be made.
+    """
+    listening = fault_injection.listen(folder, state.identity)
+    server = WSGIServer(listening, partial(_answer_admin, state), log=None)
+    server.start()
+    try:
+        yield
+    finally:
+        fault_injection.remove(listening)
+        server.close()
+
+
+def _answer_admin(state: "WorkerState", environ: dict[str, Any], start: Start) -> Iterator[bytes]:
+    """Answer; the faults that were told begin once the kernel has the body."""
+    faults = state.faults = state.faults or Faults()
+    method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+    given = environ["wsgi.input"].read(fault_injection.MAX_BODY)
+    status, headers, body = fault_injection.answer(state.identity, faults, method, path, given)
+    start(f"{status} {responses[status]}", list(headers.items()))
+    yield body
+    faults.begin(gevent.spawn_later)

@@ -1,6 +1,53 @@
-"""The WSGI application that gunicorn serves: `services.web.wsgi:app`."""
+"""The WSGI application that gunicorn serves: `services.web.wsgi:app`.
 
-from services.web.app import create_app
-from services.web.settings import Settings
+gunicorn imports this after the fork: the identity and the row file are the process's own.
+"""
 
-app = create_app(Settings.from_environment())
+from flask import Flask, g, request
+from gevent import spawn_later
+from jinja2 import StrictUndefined
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from services.common.identity import current
+from services.common.rows import Rows
+from services.common.settings import WebSettings
+from services.web import error_pages, lifecycle, pages, sessions
+from services.web.ledger_client import LedgerClient
+
+PROXY_REQUEST = "X-Proxy-Request"  # the proxy's own id of a request, the same for its retries
+
+
+def create_app(settings: WebSettings) -> Flask:
+    """The web service of this process.
+
+    Raises:
+        SettingsError: the key file for the sessions cannot be used.
+        OSError: the row file cannot be opened.
+    """
+    app = Flask(__name__)
+    # One limit for every kind of body; Flask would hold forms to a smaller one of its own.
+    limit = settings.max_body_kb * 1024
+    app.config.update(MAX_CONTENT_LENGTH=limit, MAX_FORM_MEMORY_SIZE=limit)
+    app.jinja_options = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    # Exactly one proxy stands in front, and it overwrites these headers, so the last value of each
+    # is the proxy's. Without them, in a direct call, the request's own address and Host are used.
+    # With a second hop here, a client could write them.
+    app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)  # type: ignore[method-assign]
+
+    identity = current()
+    rows = Rows(settings.rows, identity, spawn_later)
+    app.extensions["worker"] = lifecycle.WorkerState(identity, rows)
+    app.extensions["ledger"] = LedgerClient(
+        settings.proxy_url,
+        settings.api_timeout_s,
+        lambda: next(g.sub_request_ids),
+        lambda: request.headers.get(PROXY_REQUEST, ""),
+    )
+    sessions.install(app, settings.secret_file)
+    lifecycle.install(app)
+    error_pages.install(app)
+    app.register_blueprint(pages.blueprint)
+    return app
+
+
+app = create_app(WebSettings.from_environment())

@@ -72,7 +72,7 @@ def held_up(
     run: MadeRun, id: str, gave_up: str, *tries: Failed, status: int = 503, **more: Any
 ) -> None:
     """A request that nginx gave up after it had waited in the hold."""
-    by_nginx(run, id, status, *tries, proxy={"gave_up": gave_up, "held": 5.0}, **more)
+    by_nginx(run, id, status, *tries, proxy={"gave_up": gave_up, "queued": 5.0}, **more)
 
 
 def by_service(run: MadeRun, id: str, status: int, *before: Failed, **more: Any) -> None:

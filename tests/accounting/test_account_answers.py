@@ -17,7 +17,7 @@ from tests.accounting.landing import (
 )
 from tests.support.runs import OFFSET, Failed, MadeRun, attempts
 
-ONCE: Row = {"effect": "create", "key": ""}
+NON_RETRYABLE: Row = {"effect": "create", "key": ""}
 INJECTED: Row = {"fault": "errors"}
 
 REFUSED = Failed("api-2", "refused")
@@ -72,7 +72,7 @@ CASES = [
         a_good_read=lambda run, id: run.request(id),
         a_good_write=lambda run, id: run.request(id, effect="create"),
         a_redirect=lambda run, id: run.request(id, status=303),
-        moved_on=lambda run, id: run.request(id, failed=[DIED]),
+        retried=lambda run, id: run.request(id, failed=[DIED]),
         answered_but_not_logged=lambda run, id: run.request(id, proxy=None),
     ),
     *cases(
@@ -85,13 +85,15 @@ CASES = [
         "refused_everywhere",
         refused_by_all=lambda run, id: by_nginx(run, id, 502, REFUSED, Failed("api-3", "refused")),
         refused_and_nobody_left=lambda run, id: by_nginx(run, id, 502, REFUSED, NOBODY_LEFT),
-        a_refused_once=lambda run, id: by_nginx(run, id, 502, REFUSED, **ONCE),
+        a_refused_non_retryable=lambda run, id: by_nginx(run, id, 502, REFUSED, **NON_RETRYABLE),
     ),
     *cases(
         "failed",
         "no_live_instance",
         nobody_to_try=lambda run, id: by_nginx(run, id, 502, NOBODY_LEFT),
-        nobody_to_try_once=lambda run, id: by_nginx(run, id, 502, NOBODY_LEFT, **ONCE),
+        nobody_to_try_a_non_retryable=lambda run, id: by_nginx(
+            run, id, 502, NOBODY_LEFT, **NON_RETRYABLE
+        ),
     ),
     *cases(
         "failed",
@@ -112,27 +114,33 @@ CASES = [
     ),
     *cases(
         "failed",
-        "hold_full",
-        no_room_in_the_hold=lambda run, id: held_up(run, id, "dead_full"),
-        refused_and_no_room_in_the_hold=lambda run, id: held_up(run, id, "dead_full", REFUSED),
+        "queue_full",
+        no_room_in_the_queue=lambda run, id: held_up(run, id, "down_queue_full"),
+        refused_and_no_room_in_the_queue=lambda run, id: held_up(
+            run, id, "down_queue_full", REFUSED
+        ),
     ),
     *cases(
         "failed",
-        "hold_over",
-        held_for_too_long=lambda run, id: held_up(run, id, "dead_late"),
-        died_and_held_for_too_long=lambda run, id: held_up(run, id, "dead_late", DIED),
-        nobody_and_held_for_too_long=lambda run, id: held_up(run, id, "dead_late", NOBODY_LEFT),
-        a_once_held_for_too_long=lambda run, id: held_up(run, id, "dead_late", **ONCE),
-        a_page_whose_call_was_held_for_too_long=lambda run, id: page_after(
-            run, id, 503, gave_up="dead_late", held=5.0
+        "queue_timeout",
+        queued_for_too_long=lambda run, id: held_up(run, id, "down_queue_timeout"),
+        died_and_queued_for_too_long=lambda run, id: held_up(run, id, "down_queue_timeout", DIED),
+        nobody_and_queued_for_too_long=lambda run, id: held_up(
+            run, id, "down_queue_timeout", NOBODY_LEFT
+        ),
+        a_non_retryable_queued_for_too_long=lambda run, id: held_up(
+            run, id, "down_queue_timeout", **NON_RETRYABLE
+        ),
+        a_page_whose_call_was_queued_for_too_long=lambda run, id: page_after(
+            run, id, 503, gave_up="down_queue_timeout", queued=5.0
         ),
     ),
     *cases(
         "failed",
         "overloaded",
-        no_room_among_the_waiting=lambda run, id: held_up(run, id, "busy_full"),
-        waited_for_too_long=lambda run, id: held_up(run, id, "busy_late"),
-        shed_and_waited_for_too_long=lambda run, id: held_up(run, id, "busy_late", BUSY),
+        no_room_among_the_waiting=lambda run, id: held_up(run, id, "busy_queue_full"),
+        waited_for_too_long=lambda run, id: held_up(run, id, "busy_queue_timeout"),
+        shed_and_waited_for_too_long=lambda run, id: held_up(run, id, "busy_queue_timeout", BUSY),
     ),
     *cases(
         "failed",
@@ -141,6 +149,11 @@ CASES = [
         no_retry_left_and_its_own_status=lambda run, id: held_up(
             run, id, "retry_budget", DIED, status=502
         ),
+    ),
+    *cases(
+        "failed",
+        "poison",
+        three_died_with_it=lambda run, id: held_up(run, id, "poison", DIED, DIED, DIED, status=502),
     ),
     *cases(
         "failed",
@@ -158,10 +171,10 @@ CASES = [
     ),
     *cases(
         "failed",
-        "reset_once",
-        died_with_a_once=lambda run, id: by_nginx(run, id, 502, DIED, **ONCE),
-        moved_on_and_died_with_a_once=lambda run, id: by_nginx(
-            run, id, 502, Failed("api-3", "refused"), DIED, **ONCE
+        "reset_not_retried",
+        died_with_a_non_retryable=lambda run, id: by_nginx(run, id, 502, DIED, **NON_RETRYABLE),
+        retried_and_died_with_a_non_retryable=lambda run, id: by_nginx(
+            run, id, 502, Failed("api-3", "refused"), DIED, **NON_RETRYABLE
         ),
     ),
     *cases(
@@ -185,15 +198,15 @@ CASES = [
             },
         ),
         never_sent_in_two_ways=lambda run, id: by_nginx(
-            run, id, 502, FULL, Failed("api-3", "refused"), **ONCE
+            run, id, 502, FULL, Failed("api-3", "refused"), **NON_RETRYABLE
         ),
     ),
     *cases(
         "failed",
         "upstream_timeout",
         timeouts=lambda run, id: by_nginx(run, id, 504, SLOW, Failed("api-3", "timeout", 10.0)),
-        a_timeout_of_a_once=lambda run, id: by_nginx(
-            run, id, 504, Failed("api-3", "refused"), SLOW, **ONCE
+        a_timeout_of_a_non_retryable=lambda run, id: by_nginx(
+            run, id, 504, Failed("api-3", "refused"), SLOW, **NON_RETRYABLE
         ),
     ),
     *cases(
@@ -209,7 +222,9 @@ CASES = [
         "shed",
         busy=lambda run, id: by_service(run, id, 503),
         busy_everywhere=lambda run, id: by_service(run, id, 503, BUSY),
-        busy_once=lambda run, id: by_service(run, id, 503, Failed("api-2", "refused"), **ONCE),
+        busy_non_retryable=lambda run, id: by_service(
+            run, id, 503, Failed("api-2", "refused"), **NON_RETRYABLE
+        ),
         busy_and_not_logged=lambda run, id: by_service(run, id, 503, proxy=None),
     ),
     *cases(
@@ -217,7 +232,7 @@ CASES = [
         "injected_error",
         told_to_fail=lambda run, id: by_service(run, id, 503, end=INJECTED),
         told_to_answer_404=lambda run, id: by_service(run, id, 404, end=INJECTED),
-        moved_on_and_told_to_fail=lambda run, id: by_service(run, id, 500, REFUSED, end=INJECTED),
+        retried_and_told_to_fail=lambda run, id: by_service(run, id, 500, REFUSED, end=INJECTED),
         told_to_fail_and_not_logged=lambda run, id: by_service(
             run, id, 503, proxy=None, end=INJECTED
         ),
@@ -234,7 +249,7 @@ CASES = [
         "failed",
         "service_error",
         a_defect=lambda run, id: by_service(run, id, 500),
-        moved_on_to_a_defect=lambda run, id: by_service(run, id, 500, REFUSED),
+        retried_to_a_defect=lambda run, id: by_service(run, id, 500, REFUSED),
         a_502_of_its_own=lambda run, id: by_service(run, id, 502),
         a_defect_not_logged=lambda run, id: by_service(run, id, 500, proxy=None),
     ),
@@ -244,7 +259,7 @@ CASES = [
         bad_request=lambda run, id: by_service(run, id, 400),
         bad_request_and_not_logged=lambda run, id: by_service(run, id, 400, proxy=None),
         not_found=lambda run, id: by_service(run, id, 404),
-        moved_on_to_not_found=lambda run, id: by_service(run, id, 404, DIED),
+        retried_to_not_found=lambda run, id: by_service(run, id, 404, DIED),
         too_large_for_nginx=lambda run, id: by_nginx(run, id, 413),
         not_found_and_not_logged=lambda run, id: by_service(run, id, 404, proxy=None),
     ),
@@ -277,8 +292,10 @@ CASES = [
     ),
     *cases(
         "failed",
-        "reset_once",
-        a_page_whose_call_died=lambda run, id: page_after(run, id, 502, DIED, request_class="once"),
+        "reset_not_retried",
+        a_page_whose_call_died=lambda run, id: page_after(
+            run, id, 502, DIED, request_class="non_retryable"
+        ),
     ),
     *cases(
         "failed",
@@ -333,7 +350,7 @@ def test_the_evidence_is_told_in_short(found: dict[str, Row]) -> None:
             "page-refused",
             "another-status-than-nginxs",
             "busy-and-not-logged",
-            "held-for-too-long",
+            "queued-for-too-long",
             "no-retry-left",
         )
     } == {
@@ -345,6 +362,6 @@ def test_the_evidence_is_told_in_short(found: dict[str, Row]) -> None:
         "page-refused": "503: web-1 shed: sub-request page-refused.1: api-2 refused",
         "another-status-than-nginxs": "502: proxy 200: api-1 answer",
         "busy-and-not-logged": "503: no proxy row",
-        "held-for-too-long": "503: held 5.000 s, gave up dead_late",
-        "no-retry-left": "503: api-2 died, held 5.000 s, gave up retry_budget",
+        "queued-for-too-long": "503: queued 5.000 s, gave up down_queue_timeout",
+        "no-retry-left": "503: api-2 died, queued 5.000 s, gave up retry_budget",
     }

@@ -39,6 +39,11 @@ def spoil(path: Path, line: bytes, number: int) -> None:
     path.write_bytes(b"".join(lines))
 
 
+# The stack's own rows, which a full disk may cut; the others are written by the run itself.
+CUT = ("proxy.jsonl", "service.jsonl", "watch.jsonl")
+TORN = [b"no JSON\n", b'{"id":"a-1","na\n', b"\x00\x00\x00\n"]
+
+
 @pytest.mark.parametrize(
     "line",
     [b"no JSON\n", b"{}\n", b"null\n", b'{"id":"a-1","na\n', b"\x00\x00\x00\n", b'["a"]\n'],
@@ -47,6 +52,8 @@ def spoil(path: Path, line: bytes, number: int) -> None:
 def test_a_line_that_is_no_row_is_named(line: bytes, run: RunDir) -> None:
     before = sorted(run.path.iterdir())
     for name in FILES:
+        if line in TORN and name in CUT:
+            continue
         path = run.path / name
         good = path.read_bytes()
         spoil(path, line, 3)
@@ -80,7 +87,7 @@ def test_a_value_that_no_row_can_have_is_named(
         account.build(run)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [name for name in FILES if name not in CUT])
 def test_a_torn_last_line_is_named(name: str, run: RunDir) -> None:
     path = run.path / name
     text = path.read_bytes()
@@ -88,6 +95,59 @@ def test_a_torn_last_line_is_named(name: str, run: RunDir) -> None:
     last = text.count(b"\n")
     with pytest.raises(EvidenceError, match=rf"{path}:{last}: "):
         account.build(run)
+
+
+def lost(run: RunDir) -> list[tuple[str, str, str, int]]:
+    return [tuple(row.values()) for row in ask(run, "FROM lost_rows ORDER BY who")]
+
+
+@pytest.mark.parametrize("name", CUT)
+@pytest.mark.parametrize("line", TORN, ids=["no-json", "torn", "zeros"])
+def test_a_line_that_was_cut_is_left_out_and_counted(name: str, line: bytes, run: RunDir) -> None:
+    spoil(run.path / name, line, 3)
+    assert lost(run) == [(name.removesuffix(".jsonl"), name, "cut", 1)]
+    assert ask(run, "SELECT count(*) AS n FROM requests") == [{"n": 5}]
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_a_cut_last_line_is_counted(name: str, run: RunDir) -> None:
+    path = run.path / name
+    path.write_bytes(path.read_bytes()[:-20])
+    assert lost(run) == [(name.removesuffix(".jsonl"), name, "cut", 1)]
+
+
+@pytest.mark.parametrize("at", [1, 2, 40, 120])
+def test_the_row_after_a_cut_one_is_kept(at: int, run: RunDir) -> None:
+    """There is room again: the next process appends its row to the half line at once."""
+    path = run.service_rows
+    lines = path.read_bytes().splitlines(keepends=True)
+    torn = lines[2][: min(at, len(lines[2]) - 2)]
+    path.write_bytes(b"".join([*lines[:2], torn + lines[2], *lines[3:]]))
+    assert lost(run) == [("service", "service.jsonl", "cut", 1)]
+    assert ask(run, "SELECT count(*) AS n FROM executions WHERE ended IS NOT NULL") == [{"n": 5}]
+
+
+def test_rows_that_share_a_line_are_rows(run: RunDir) -> None:
+    """A cut may take no more of a row than the end of its line."""
+    path = run.service_rows
+    path.write_bytes(path.read_bytes().replace(b"}\n", b"}", 3))
+    assert lost(run) == []
+    assert ask(run, "SELECT count(*) AS n FROM executions WHERE ended IS NOT NULL") == [{"n": 5}]
+
+
+def test_what_could_not_be_written_is_told(tmp_path: Path) -> None:
+    made = MadeRun(tmp_path / "run")
+    made.phases()
+    made.request("a-1")
+    for number in (3, 4):
+        made.dropped("api-1", t=105.0 + number, n=number)
+    made.watch(106.0, "dropped", "watch", "2")
+    found = lost(made.write())
+    assert [(observer, how, rows) for observer, _, how, rows in found] == [
+        ("service", "dropped", 7),
+        ("watch", "dropped", 2),
+    ]
+    assert found[0][1].startswith("api-1 (boot ")
 
 
 def test_what_a_client_sent_to_nginx_need_not_be_utf8(run: RunDir) -> None:

@@ -32,16 +32,16 @@ CASES: dict[str, tuple[str, Make]] = {
             id, AT, client={"done": AT + 0.3}, proxy=STATIC, begin=None
         ),
     ),
-    "held-in-the-proxy": (
-        "held",
+    "queued-in-the-proxy": (
+        "queued",
         lambda run, id: run.request(
-            id, AT, client={"done": AT + 0.3}, proxy={"took": 0.29, "held": 0.25}
+            id, AT, client={"done": AT + 0.3}, proxy={"took": 0.29, "queued": 0.25}
         ),
     ),
     "a-way-to-the-proxy-that-was-longer-than-the-hold": (
         "before_proxy",
         lambda run, id: run.request(
-            id, AT, client={"done": AT + 0.9}, proxy={"took": 0.29, "held": 0.25}
+            id, AT, client={"done": AT + 0.9}, proxy={"took": 0.29, "queued": 0.25}
         ),
     ),
     "a-try-that-hung": (
@@ -107,7 +107,7 @@ def test_the_largest_part_is_the_cause(name: str, found: dict[str, Row]) -> None
 
 def test_the_parts_are_told_and_add_up(found: dict[str, Row]) -> None:
     assert found["two-tries-that-hung"]["detail"] == (
-        "0.700 s: sent late 0.000, before proxy 0.090, held 0.000, retried 0.400, "
+        "0.700 s: sent late 0.000, before proxy 0.090, queued 0.000, retried 0.400, "
         "at instance 0.030, service 0.180"
     )
 

@@ -60,6 +60,14 @@ CASES = [
         ),
     ),
     *cases(
+        "indeterminate",
+        "client_left",
+        a_read_that_its_client_left=lambda run, id: run.request(id, client=no_answer("gave_up")),
+        a_write_that_its_client_left=lambda run, id: run.request(
+            id, effect="change", client=no_answer("gave_up")
+        ),
+    ),
+    *cases(
         "failed",
         "proxy_refused",
         a_refused_read=lambda run, id: run.request(
@@ -184,7 +192,7 @@ CASES = [
         cut_off_by_its_instance=cut_off,
         reset_in_its_answer=lambda run, id: cut_off(run, id, "reset"),
         cut_off_to_nginxs_knowledge=lambda run, id: cut_off(run, id, proxy={"complete": ""}),
-        moved_on_and_cut_off=lambda run, id: run.request(
+        retried_and_cut_off=lambda run, id: run.request(
             id, client=no_answer("closed"), failed=[Failed("api-2", "died")], end=None
         ),
         half_a_chunk=lambda run, id: cut_off(run, id, "other"),

@@ -110,7 +110,7 @@ def test_attempts_add_up(run: MadeRun) -> None:
         "attempts": sum(length for id, length in lengths if id in mine)
     }
     moved = {row.id for row in run.proxies if len(set(filter(None, row.addrs.split(", ")))) > 1}
-    found = ask(run.run, "SELECT id FROM requests WHERE moved_on")
+    found = ask(run.run, "SELECT id FROM requests WHERE retried")
     assert {row["id"] for row in found} == moved & mine
 
 

@@ -58,9 +58,9 @@ def test_every_one_has_its_place_in_the_document(
     title = table.replace("_", " ").capitalize()
     part = CAUSES.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
     documented = re.findall(
-        r"^### `(\w+)`\n\n(.+)\n\n- Evidence: .+\n- Do: .+$", part, re.MULTILINE
+        r"^### `(\w+)`\n\n((?:.+\n)+)\n- Evidence: (?:.+\n)+?- Do: .+$", part, re.MULTILINE
     )
-    assert dict(documented) == {
+    assert {name: " ".join(meaning.split()) for name, meaning in documented} == {
         name: f"{meaning[0].upper()}{meaning[1:]}." for name, meaning in listed[table].items()
     }
 

@@ -1,10 +1,14 @@
-"""Rows to figures: a request that was not answered well never was."""
+"""Rows to figures, figures to tables: a request that was not answered well never was."""
 
+import json
 import math
+from argparse import Namespace
+from pathlib import Path
 
 import pytest
 
-from bench.figures import figures, quantile
+from bench.__main__ import PARTS, carry_out
+from bench.figures import Table, figures, quantile, shown
 from bulkhead.records import ClientRow
 
 
@@ -61,3 +65,56 @@ def test_quantile_is_a_value_that_was_there() -> None:
     assert (quantile(values, 0.5), quantile(values, 0.99), quantile(values, 1)) == (50, 99, 100)
     assert quantile([3.0], 0.001) == 3
     assert quantile([], 0.5) == math.inf
+
+
+TABLE = Table(
+    "kills",
+    ["who", "ms", "failed"],
+    [["bulkhead", 0.25, 0], ["stock nginx", None, 6604]],
+    ["a note"],
+)
+
+
+def test_words_to_the_left_numbers_to_the_right() -> None:
+    assert TABLE.text() == (
+        "kills\n"
+        "  who             ms  failed\n"
+        "  bulkhead      0.25       0\n"
+        "  stock nginx  never   6,604\n"
+        "a note\n"
+    )
+
+
+def test_a_table_for_a_page() -> None:
+    assert TABLE.markdown() == (
+        "**kills**\n"
+        "\n"
+        "| who | ms | failed |\n"
+        "| --- | --- | --- |\n"
+        "| bulkhead | 0.25 | 0 |\n"
+        "| stock nginx | never | 6,604 |\n"
+        "\n"
+        "a note\n"
+    )
+
+
+def test_three_digits_matter() -> None:
+    cells = (0.1234, 12.345, 1234.5, 1234, None, "-")
+    assert [shown(cell) for cell in cells] == ["0.12", "12.3", "1,234", "1,234", "never", "-"]
+
+
+def test_each_part_is_in_the_file_as_soon_as_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PARTS, "hang", lambda _asked: iter([TABLE]))
+    monkeypatch.setitem(PARTS, "idle", lambda _asked: iter([]))
+    path = tmp_path / "bench" / "one.json"
+    whole: dict[str, object] = {"machine": {"cores": "2"}}
+    asked = Namespace(markdown=False)
+    carry_out("hang", asked, path, whole)
+    first = json.loads(path.read_text())
+    carry_out("idle", asked, path, whole)
+    both = json.loads(path.read_text())
+    assert first["hang"]["tables"][0]["rows"][1] == ["stock nginx", None, 6604]
+    assert first["machine"] == {"cores": "2"}
+    assert list(both) == ["machine", "hang", "idle"]

@@ -1,12 +1,17 @@
-"""What other programs print or are told, read: wrk, an answer's head, a supervisord.conf."""
+"""What other programs print or are told, read: wrk, a running program, the peers."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from bench import programs, proxies, wrk
-from bench.probe import boot_of
-from bulkhead.render.templates import environment
+from bench import proxies
+from bench.cost import Rate, read_wrk
+from bench.recovery import Command, bare
+from bulkhead import proc
+from bulkhead.proc import Process
+from bulkhead.render.files import environment
+from bulkhead.testing import wait_until
 
 WRK = """\
 Running 2s test @ http://127.0.0.1:1/
@@ -21,7 +26,7 @@ Transfer/sec:      2.25MB
 
 
 def test_wrk_is_read() -> None:
-    assert wrk.read(WRK) == wrk.Rate(25080, 12531.35)
+    assert read_wrk(WRK) == Rate(25080, 12531.35)
 
 
 @pytest.mark.parametrize(
@@ -29,32 +34,19 @@ def test_wrk_is_read() -> None:
 )
 def test_a_failure_that_wrk_saw_is_a_failure(bad: str) -> None:
     with pytest.raises(RuntimeError, match=bad.split(":")[0].strip()):
-        wrk.read(WRK + bad)
+        read_wrk(WRK + bad)
 
 
-def test_boot_is_that_of_a_good_answer() -> None:
-    head = b"HTTP/1.1 %d X\r\nx-boot: 12.34\r\nContent-Length: 2\r\n\r\nX-Boot: 5"
-    assert boot_of(head % 200) == "12.34"
-    assert boot_of(head % 503) == ""
-    assert boot_of(b"") == ""
-
-
-def test_the_bare_program_is_the_launched_one_without_its_launcher(tmp_path: Path) -> None:
-    conf = tmp_path / "supervisord.conf"
-    conf.write_text(
-        f"[supervisord]\nlogfile={tmp_path}/log\n"
-        "[program:api-1]\n"
-        f"directory={tmp_path}\n"
-        "command=/bin/sh '/a checkout/supervisor/launch' /run api-1 /py /py -m services.api\n"
-        'environment=BULKHEAD_ADDRESS="127.0.0.1:8101",NOTIFY_SOCKET="/run/n",A="1"\n'
+def test_the_bare_program_is_a_running_one_that_nobody_hears(tmp_path: Path) -> None:
+    variables = {"BULKHEAD_ADDRESS": "127.0.0.1:8101", "NOTIFY_SOCKET": "/run/n", "A": "1 %"}
+    with subprocess.Popen(["sleep", "60"], env=variables, cwd=tmp_path) as child:
+        process = Process(child.pid, 0)
+        wait_until("its exec is over", lambda: proc.variable(process, "A"))
+        found = bare(process)
+        child.kill()
+    assert found == Command(
+        ["sleep", "60"], variables | {"NOTIFY_SOCKET": "/run/n.nobody"}, tmp_path
     )
-    command = programs.commands(conf)["api-1"]
-    bare = command.bare("127.0.0.1:9000")
-    assert bare.words == ["/py", "-m", "services.api"]
-    assert bare.environment == {
-        "BULKHEAD_ADDRESS": "127.0.0.1:9000", "NOTIFY_SOCKET": "/run/n.nobody", "A": "1",
-    }  # fmt: skip
-    assert command.environment["BULKHEAD_ADDRESS"] == "127.0.0.1:8101"
 
 
 @pytest.mark.parametrize("peer", proxies.PEERS, ids=lambda peer: peer.name)

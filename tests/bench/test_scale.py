@@ -2,11 +2,9 @@
 
 import pytest
 
-from bench import hearing
-from bench.carry import Carried
-from bench.hearing import Heard, Lived
-from bench.scale import Measured, constants
-from bench.telling import Told
+from bench import many_hosts
+from bench.many_hosts import Heard, Lived, Told
+from bench.scale import Carried, constants
 
 
 def carried(ledger: str, workers: int, writes: bool, connections: int, nginx_us: float) -> Carried:
@@ -15,7 +13,7 @@ def carried(ledger: str, workers: int, writes: bool, connections: int, nginx_us:
     return Carried(ledger, workers, 4, writes, connections, **shares, **more, service_rows=9.0)
 
 
-FOUND = Measured(
+KNOWN = constants(
     carried=[
         carried("SQLite", 1, False, 32, 1.0),
         carried("SQLite", 1, True, 32, 2.0),
@@ -26,7 +24,7 @@ FOUND = Measured(
         carried("PostgreSQL", 2, True, 1, 5.0),
     ],
     heard=[
-        Heard(1, 6, hearing.HEAD_OCTETS + 6 * 47, 10.0, 6.0, 1.0),
+        Heard(1, 6, many_hosts.HEAD_BYTES + 6 * 47, 10.0, 6.0, 1.0),
         Heard(1001, 6, 400, 610.0, 8.0, 600.6),
     ],
     lived=[Lived(1, 10.0, 0.01, 6, 1.0), Lived(100, 1010.0, 0.17, 600, 1.0)],
@@ -34,30 +32,27 @@ FOUND = Measured(
         Told(6, 288, 0.2, 0.2, 0.1, 70.0, 9000.0),
         Told(6006, 288_000, 20.0, 0.5, 24.024, 370.0, 2000.0),
     ],
-    send_octets=219_264,
+    send_bytes=219_264,
     account_s=4.0,
 )
 
 
 def test_requests_cost_what_the_largest_stack_spends_on_them() -> None:
-    known = constants(FOUND)
-    assert (known.nginx_read_us, known.nginx_write_us) == (100, 150)
-    assert (known.instance_read_us, known.instance_write_us) == (200, 800)
-    assert (known.database_us, known.commits) == (1200, 1)
-    assert (known.proxy_row, known.service_rows) == (150, 9)
+    assert (KNOWN.nginx_read_us, KNOWN.nginx_write_us) == (100, 150)
+    assert (KNOWN.instance_read_us, KNOWN.instance_write_us) == (200, 800)
+    assert (KNOWN.database_us, KNOWN.commits) == (1200, 1)
+    assert (KNOWN.proxy_row, KNOWN.service_rows) == (150, 9)
 
 
 def test_what_grows_with_the_peers_is_a_slope() -> None:
-    known = constants(FOUND)
-    assert known.pick_us == pytest.approx(0.05)
-    assert known.wake_peer_us == pytest.approx(0.1)
-    assert known.tick_us == pytest.approx(0.1)
-    assert known.take_us == pytest.approx(4)
-    assert known.peer_octets == 47
-    assert known.account_us == 40
+    assert KNOWN.pick_us == pytest.approx(0.05)
+    assert KNOWN.wake_peer_us == pytest.approx(0.1)
+    assert KNOWN.tick_us == pytest.approx(0.1)
+    assert KNOWN.take_us == pytest.approx(4)
+    assert KNOWN.peer_bytes == 47
+    assert KNOWN.account_us == 40
 
 
 def test_a_woken_watchdog_costs_what_the_real_one_did() -> None:
-    known = constants(FOUND)
-    assert known.idle_cores == 0.01
-    assert known.wake_us == pytest.approx(160 - 600 * 0.1)
+    assert KNOWN.idle_cores == 0.01
+    assert KNOWN.wake_us == pytest.approx(160 - 600 * 0.1)

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from bulkhead.topology.load import load
 from bulkhead.topology.model import Topology
+from bulkhead.topology.parse import load
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
@@ -67,7 +67,8 @@ def composed(file: str) -> Iterator[Host]:
             name=name,
             image=_image(one["image"]),
             settings=_assignments(said),
-            health=" ".join(one.get("healthcheck", {}).get("test", [])),
+            health=" ".join(one.get("healthcheck", {}).get("test", []))
+            or _health_of_image(name == "database"),
             writable=frozenset(map(_place, places)),
             secrets=frozenset(given),
             stop_s=float(one["stop_grace_period"].removesuffix("s")),
@@ -98,6 +99,12 @@ def pods() -> Iterator[Host]:
             stop_s=spec["terminationGracePeriodSeconds"] - (float(pause[1]) if pause else 0),
             neighbours=services,
         )
+
+
+def _health_of_image(database: bool) -> str:
+    """What the Dockerfile says, where compose says nothing else."""
+    found = re.findall(r'HEALTHCHECK .*CMD \["(.*)"\]', (ROOT / "Dockerfile").read_text())
+    return " ".join(["CMD", *found[database].split('", "')])
 
 
 def manifests() -> list[Path]:

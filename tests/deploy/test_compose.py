@@ -4,12 +4,15 @@ By either compose. Skipped, with the reason, where one is not installed, no engi
 base image is to be had.
 """
 
+import hashlib
 import json
 import os
 import secrets
 import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
 import time
 import uuid
 from collections import Counter
@@ -18,13 +21,13 @@ from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from threading import Event
+from typing import IO
 
 import pytest
 
 from bulkhead.records import ClientRow, ProxyRow, read_rows
 from bulkhead.rundir import RunDir
-from tests.support.ports import free_ports
-from tests.support.waiting import wait_until
+from bulkhead.testing import free_ports, wait_until
 
 # Images take minutes the first time; whoever is killed in the middle leaves containers behind.
 pytestmark = [pytest.mark.live, pytest.mark.load, pytest.mark.timeout(1000)]
@@ -77,6 +80,13 @@ class Compose:
         found = docker("ps", "-a", "--filter", label, "--filter", wanted, "--format", form)
         return sorted(found.split())
 
+    def homes(self) -> set[str]:
+        """The volumes in which its hosts write."""
+        label = f"label=com.docker.compose.project={self.name}"
+        found = docker("ps", "-aq", "--filter", label).split()
+        form = '{{range .Mounts}}{{if eq .Destination "/var/lib/bulkhead"}}{{.Name}} {{end}}{{end}}'
+        return set(docker("inspect", "--format", form, *found).split()) if found else set()
+
     def sql(self, query: str) -> list[str]:
         """The rows of a query on the ledger."""
         (database,) = self.containers("database")
@@ -98,11 +108,14 @@ def stack(
         pytest.skip(f"{command} is not installed")
     with free_ports() as ports:
         stack = Compose(tmp_path_factory.mktemp("compose"), ports[0], command)
+        homes: set[str] = set()
         try:
             stack.run("up", "--scale", "app=2")
             yield stack
         finally:
+            homes = stack.homes()
             stack.run("clean", check=False)
+        assert not homes & set(docker("volume", "ls", "-q").split()), "a host's volume is left"
         label = f"label=com.docker.compose.project={stack.name}"
         for kind in ("container", "network", "volume"):
             assert docker(kind, "ls", "-q", "--filter", label) == "", f"a {kind} is left"
@@ -252,6 +265,140 @@ def test_more_application_hosts_are_found_by_themselves(stack: Compose, load: Lo
     load.more()
 
 
+def test_hosts_that_are_made_anew_leave_no_volume(stack: Compose) -> None:
+    """Compose gives a new container the volume of the old one, by its name: what has one stays."""
+    seen = stack.homes()
+    stack.run("up", "--force-recreate", "--scale", "app=3")
+    seen |= stack.homes()
+    stack.run("up", "--scale", "app=2")
+    now = stack.homes()
+    assert len(now) == 3
+    left = set(docker("volume", "ls", "-q").split())
+    assert seen & left == now
+
+
+def layers(image: str) -> Iterator[tuple[str, str]]:
+    """Every file of every layer of an image: its path, and the hash of what is in it."""
+    with tempfile.TemporaryFile() as file:
+        subprocess.run(["docker", "save", image], stdout=file, check=True, timeout=300)
+        file.seek(0)
+        with tarfile.open(fileobj=file) as saved:
+            for member in saved:
+                inside = saved.extractfile(member)
+                if inside and is_layer(inside):
+                    with tarfile.open(fileobj=inside) as layer:
+                        yield from files(layer)
+
+
+def is_layer(inside: IO[bytes]) -> bool:
+    """Whether it is an archive, and not one of the engine's own notes."""
+    try:
+        return tarfile.is_tarfile(inside)
+    finally:
+        inside.seek(0)
+
+
+def files(layer: tarfile.TarFile) -> Iterator[tuple[str, str]]:
+    for one in layer:
+        content = layer.extractfile(one) if one.isfile() else None
+        if content:
+            yield one.name, hashlib.sha256(content.read()).hexdigest()
+
+
+@pytest.mark.usefixtures("stack")
+@pytest.mark.parametrize("image", ["bulkhead-host", "bulkhead-database", "debian:bookworm-slim"])
+def test_no_layer_holds_how_this_machine_reaches_packages(image: str) -> None:
+    """In no layer, also of files that a later one has removed; and nothing in the history."""
+    reach = [one for one in (ROOT / "var" / "build").glob("*") if one.stat().st_size]
+    if not reach:
+        print("nothing to be found: this machine has no such settings, or a registry its base")
+    private = {hashlib.sha256(one.read_bytes()).hexdigest(): one.name for one in reach}
+    paths = set()
+    for path, digest in layers(image):
+        assert digest not in private, f"{path} is {private[digest]} of var/build"
+        paths.add(path.lstrip("./"))
+    assert len(paths) > 1000
+    assert not {one for one in paths if one.startswith(("reach/", "srv/bulkhead/var/"))}
+    assert not paths & {"etc/pip.conf", "etc/hostname"}
+    if image != "debian:bookworm-slim":
+        said = docker("history", "--no-trunc", "--format", "{{.CreatedBy}}", image)
+        assert "reach" not in said
+        assert "apt-get" not in said
+
+
+@pytest.mark.usefixtures("stack")
+def test_a_host_holds_what_it_needs_and_no_tools_of_ours() -> None:
+    script = "import importlib.util as u; print([n for n in ('mypy', 'ruff', 'schemathesis', "
+    script += "'xdist', 'kubernetes_validate') if u.find_spec(n)])"
+    run = ["run", "--rm", "--network", "none", "bulkhead-host"]
+    assert docker(*run, "python", "-c", script) == "[]"
+    assert "is right" in docker(*run, "bulkhead", "check")
+
+
+def test_no_host_can_take_the_machine_along(stack: Compose) -> None:
+    """Limits of memory, of processes, and of what it prints; the filter has what we need."""
+    for service in ("proxy", "app", "database"):
+        for host in stack.containers(service):
+            form = "{{.HostConfig.Memory}} {{.HostConfig.PidsLimit}} {{.HostConfig.LogConfig}}"
+            memory, pids, *log = docker("inspect", "--format", form, host).split()
+            assert 2**28 <= int(memory) <= 2**30
+            assert int(pids) == 512
+            assert "max-size:10m]}" in log
+            if service != "database":
+                assert "not permitted here" not in docker("logs", host)
+
+
+def test_nginx_is_upgraded_and_refuses_nobody(stack: Compose, load: Load) -> None:
+    (proxy,) = stack.containers("proxy")
+    for _ in range(2):
+        docker("exec", proxy, "bulkhead", "upgrade", "nginx")
+        load.more()
+    load.uses(2)
+
+
+def test_an_instance_that_keeps_crashing_costs_no_host(stack: Compose, load: Load) -> None:
+    """As with the fault crash_at_boot; its host stays what it is, and stays healthy."""
+    host = stack.containers("app")[0]
+    started = docker("inspect", "--format", "{{.State.StartedAt}}", host)
+    name = f"api-1.{docker('inspect', '--format', '{{.Config.Hostname}}', host)}"
+    order = f"/var/lib/bulkhead/run/admin/{name}.crash"
+
+    def check(*words: str) -> str:
+        return docker("exec", host, "sh", "-c", f"{' '.join(words)} >/dev/null; echo $?")
+
+    script = f"touch {order}; kill -9 $(cut -d ' ' -f 1 /var/lib/bulkhead/run/programs/{name})"
+    docker("exec", host, "sh", "-c", script)
+    try:
+        wait_until("it crashes", lambda: check("bulkhead status") == "1", 60, 0.5)
+        wait_until("it keeps crashing", lambda: check("bulkhead status --serving") == "0", 60, 0.5)
+        assert check("deploy/health") == "0"
+        load.uses(2)
+    finally:
+        docker("exec", host, "rm", "-f", order)
+    wait_until("it is back", lambda: check("bulkhead status") == "0", 60, 0.5)
+    form = "{{.State.StartedAt}} {{.State.Health.Status}}"
+    assert docker("inspect", "--format", form, host) == f"{started} healthy"
+
+
+def test_a_stop_without_the_databases_host_is_a_short_one(stack: Compose) -> None:
+    """Nobody resolves its name then: a thread of each instance waits for that, and no more."""
+    (database,) = stack.containers("database")
+    host = stack.containers("app")[1]
+    docker("stop", "--time", "30", database)
+    try:
+        words = ["bash", "-c", "for n in 1 2 3 4; do (exec 3<>/dev/tcp/127.0.0.1/810$n; printf "]
+        words[-1] += "'GET /api/v1/entries HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3) & done; wait"
+        docker("exec", host, *words)
+        began = time.monotonic()
+        docker("stop", "--time", "100", host)
+        assert time.monotonic() - began < 15
+        assert docker("inspect", "--format", "{{.State.ExitCode}}", host) == "0"
+    finally:
+        docker("start", database)
+        docker("start", host)
+        stack.run("up", "--scale", "app=2")
+
+
 def test_nobody_is_root_and_nothing_can_be_written(stack: Compose) -> None:
     for service in ("proxy", "app", "database"):
         for host in stack.containers(service):
@@ -310,7 +457,7 @@ def test_a_drill_breaks_hosts_in_containers(
     )  # fmt: skip
     (told,) = json.loads(done.stdout)
     assert (told["verdict"], done.returncode) == ("PASS", 0), done.stdout
-    assert told["figures"]["held"] == 2
+    assert told["figures"]["confirmed"] == 2
     assert docker("ps", "-aq", "--filter", "name=bhdrill") == ""
 
 

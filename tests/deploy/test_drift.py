@@ -3,15 +3,19 @@
 And with one another, and with what the images are made of.
 """
 
+import errno
+import json
 import re
+import shutil
+import tomllib
 from collections.abc import Iterator
 from itertools import chain
 
 import pytest
 import yaml
 
-from bulkhead.drill.load_hosts import USER
-from bulkhead.hosts import tcp
+from bulkhead.drill.hosts_load import USER
+from bulkhead.hosts.namespaces import PROXY_TCP
 from bulkhead.render.supervisor import WATCH_GRACE_S, stop_s
 from bulkhead.topology.model import Topology
 from tests.deploy.descriptions import (
@@ -25,6 +29,8 @@ from tests.deploy.descriptions import (
     manifests,
     pods,
 )
+from tests.support.seccomp import names
+from tests.support.unit import settings
 
 COMPOSE, SWARM = "docker-compose.yml", "deploy/swarm.yml"
 HOSTS = {(one.where, one.name): one for one in chain(composed(COMPOSE), composed(SWARM), pods())}
@@ -72,30 +78,40 @@ def test_each_image_is_built_by_one_service() -> None:
     assert sorted(built) == ["bulkhead-database", "bulkhead-host"]
 
 
+def test_locust_finds_no_settings_of_a_user_in_its_containers() -> None:
+    """Not in the checkout that is in the image: it looks in its home and working directory."""
+    (tree,) = documents(ROOT / COMPOSE)
+    for name in ("load-master", "load-worker"):
+        one = tree["services"][name]
+        assert (one["working_dir"], one["environment"]["HOME"]) == ("/tmp", "/tmp")
+        assert "/tmp" in one["tmpfs"], "where nobody has put anything"
+        assert not [variable for variable in one["environment"] if variable.startswith("LOCUST_")]
+
+
 @each(OURS)
 def test_its_settings_are_valid_and_for_its_role(host: Host) -> None:
     assert host.topology.hosts.role == ROLES[host.name]
-    # `status` must find the same topology: what the command is told, the health check is told.
     own = [one for one in host.settings if one.startswith("hosts.name=")]
     assert len(own) == (host.name == "app")
-    if "hostname" in host.health:
-        assert "--set hosts.name=$$(hostname)" in host.health
 
 
 @pytest.mark.parametrize("service", ROLES)
 def test_the_settings_are_the_same_everywhere(service: str) -> None:
     def comparable(where: str) -> dict[str, str]:
         pairs = (one.split("=", 1) for one in HOSTS[where, service].settings)
-        return {key: NAMES.sub("", text) for key, text in pairs if key not in FOR_DRILLS}
+        # In a pod it is a folder of the volume: that itself belongs to root and a group.
+        left_out = {*FOR_DRILLS, "stack.home"}
+        return {key: NAMES.sub("", text) for key, text in pairs if key not in left_out}
 
     assert comparable(COMPOSE) == comparable(SWARM) == comparable("deploy/kubernetes")
 
 
 @each(OURS)
 def test_its_home_can_be_written(host: Host) -> None:
-    home = str(host.topology.home)
-    assert home in host.writable
-    assert f"-m 0700 {home}" in (ROOT / "Dockerfile").read_text()
+    home = host.topology.home
+    volume = home.parent if "kubernetes" in host.where else home
+    assert str(volume) in host.writable
+    assert f"-m 0700 {volume}\n" in (ROOT / "Dockerfile").read_text()
 
 
 @each(OURS)
@@ -144,10 +160,17 @@ def test_nobody_is_killed_while_it_drains(host: Host) -> None:
     assert stopping_s(topology) < host.stop_s
 
 
+@each(OURS)
+def test_an_instance_that_keeps_crashing_replaces_no_host(host: Host) -> None:
+    """Who has one check asks deploy/health; Kubernetes has one for each question."""
+    kubernetes = host.where == "deploy/kubernetes"
+    assert host.health == ("bulkhead status --live" if kubernetes else "CMD deploy/health")
+
+
 @pytest.mark.parametrize("file", [COMPOSE, SWARM])
 def test_a_proxys_kernel_gives_up_as_soon_as_in_the_drills(file: str) -> None:
     (tree,) = documents(ROOT / file)
-    wanted = {f"net.ipv4.{name}": value for name, value in tcp.PROXY.items()}
+    wanted = {f"net.ipv4.{name}": value for name, value in PROXY_TCP.items()}
     assert tree["services"]["proxy"]["sysctls"] == wanted
 
 
@@ -234,3 +257,75 @@ def test_no_password_is_in_any_of_them() -> None:
         for tree in yaml.safe_load_all(path.read_text()):
             assert tree.get("kind") != "Secret"
             assert not re.search(r"[0-9a-f]{32}", yaml.safe_dump(tree)), path
+
+
+def test_the_filter_of_the_containers_is_no_wider_than_the_units() -> None:
+    """deploy/seccomp.json is made of systemd's sets; a later systemd may know more calls."""
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("no systemd-analyze on this machine, which knows the sets of system calls")
+    unit = settings((ROOT / "deploy" / "systemd" / "bulkhead.service").read_text())
+    profile = json.loads((ROOT / "deploy" / "seccomp.json").read_text())
+    assert profile["defaultAction"] == "SCMP_ACT_ERRNO"
+    refused = [one for one in profile["syscalls"] if one["action"] != "SCMP_ACT_ALLOW"]
+    assert [(one["names"], one["errnoRet"]) for one in refused] == [(["clone3"], errno.ENOSYS)]
+    rules = [one for one in profile["syscalls"] if one not in refused]
+    allowed = {name for one in rules for name in one["names"]}
+    assert allowed <= names(unit["SystemCallFilter"].split())
+    assert "pidfd_getfd" in allowed
+    assert not allowed & {"unshare", "setns", "clone3", "keyctl", "ptrace", "mount", "bpf"}
+
+
+def test_compose_has_the_filter_for_every_host() -> None:
+    (tree,) = documents(ROOT / COMPOSE)
+    for name, one in tree["services"].items():
+        options = {"no-new-privileges:true"}
+        if name != "database":  # nobody there takes anything over
+            options.add("seccomp:deploy/seccomp.json")
+        assert set(one["security_opt"]) == options, name
+
+
+def memory_mb(text: str) -> int:
+    """Of 512m, 1G, 1Gi: all three are powers of two."""
+    found = re.fullmatch(r"(\d+)([MGmg])i?", text)
+    assert found, text
+    return int(found[1]) * (1024 if found[2] in "Gg" else 1)
+
+
+@pytest.mark.parametrize("name", ["proxy", "app", "database"])
+def test_a_host_may_have_as_much_memory_everywhere(name: str) -> None:
+    (compose,), (swarm,) = documents(ROOT / COMPOSE), documents(ROOT / SWARM)
+    (pod,) = [one for one in workloads() if one["metadata"]["name"] == name]
+    limits = pod["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
+    found = {
+        memory_mb(compose["services"][name]["mem_limit"]),
+        memory_mb(swarm["services"][name]["deploy"]["resources"]["limits"]["memory"]),
+        memory_mb(limits["memory"]),
+    }
+    assert len(found) == 1
+
+
+def test_what_is_printed_is_bounded_everywhere() -> None:
+    """A kubelet rotates by itself."""
+    for file in (COMPOSE, SWARM):
+        (tree,) = documents(ROOT / file)
+        for name, one in tree["services"].items():
+            assert one["logging"]["options"] == {"max-size": "10m", "max-file": "3"}, name
+            assert file == SWARM or one["pids_limit"] == 512, name
+
+
+def test_a_host_is_made_of_the_locked_packages_and_no_others() -> None:
+    """requirements.host.lock is a part of requirements.lock: what no host needs is left out."""
+    start = re.compile(r"^(?=[A-Za-z0-9])", re.MULTILINE)
+    all_of_it, host = (
+        set(start.split((ROOT / name).read_text())[1:])
+        for name in ("requirements.lock", "requirements.host.lock")
+    )
+    assert host < all_of_it
+    names = {re.split(r"[=\[ ]", one)[0] for one in host}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = {re.split(r"[\[ ><=]", one)[0].replace("_", "-") for one in project["dependencies"]}
+    tools = {re.split(r"[\[ ><=]", one)[0] for one in project["optional-dependencies"]["dev"]}
+    assert needed <= names
+    assert not names & (tools - {"pytest"}), "Locust needs pytest"
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert "-r /reach/requirements.host.lock" in dockerfile

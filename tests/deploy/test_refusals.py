@@ -1,6 +1,6 @@
 """deploy/compose where something is wrong with the machine: one clear line, and nothing started.
 
-The engine and compose are stand-ins that say what a broken one says.
+The engine and compose are fakes that say what a broken one says.
 """
 
 import os
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from bulkhead.testing import free_ports
 from tests.deploy.test_compose import ROOT
-from tests.support.ports import free_ports
 
 pytestmark = pytest.mark.live
 
@@ -62,6 +62,17 @@ def test_a_compose_that_does_not_work(tmp_path: Path) -> None:
     code, said = compose(tmp_path, "up", docker=ENGINE, docker_compose=broken)
     assert (code, said.count("\n")) == (4, 1)
     assert "docker-compose does not work: no module named yaml" in said
+
+
+def test_without_the_base_image_the_command_that_makes_it_is_named(tmp_path: Path) -> None:
+    good = COMPOSE.format(version="1.29.2", more="")
+    none = '#!/bin/sh\ncase "$1" in compose|image|pull) echo "dial tcp: no route"; exit 1;; esac\n'
+    code, said = compose(tmp_path, "up", docker=none, docker_compose=good)
+    assert (code, said) == (
+        4,
+        "compose: there is no image debian:bookworm-slim, and nobody to pull it from: make it "
+        "once, as root, with deploy/base-image\n",
+    )
 
 
 def test_an_image_that_cannot_be_built(tmp_path: Path) -> None:

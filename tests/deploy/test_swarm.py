@@ -14,9 +14,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from bulkhead.testing import free_ports, wait_until
 from tests.deploy.test_compose import ROOT, Load, account, docker
-from tests.support.ports import free_ports
-from tests.support.waiting import wait_until
 
 # An image takes 90 s the first time, and the engine watches each new host for a while.
 pytestmark = [pytest.mark.live, pytest.mark.load, pytest.mark.timeout(600)]
@@ -181,7 +180,7 @@ def test_a_bad_image_is_taken_back_and_nobody_notices(stack: Swarm, what: str) -
         docker("image", "rm", "--force", bad, check=False)
 
 
-def test_a_host_that_leaves_does_so_gently(stack: Swarm, load: Load) -> None:
+def test_a_host_that_leaves_finishes_what_it_has(stack: Swarm, load: Load) -> None:
     """SIGTERM, and each instance finishes what it has; 137 would be SIGKILL (deploy/swarm-host)."""
     before = stack.containers("app")
     docker("service", "scale", "--detach", f"{stack.name}_app=1")

@@ -11,7 +11,7 @@ import pytest
 from bulkhead.drill.ledger import LedgerFile, LedgerServer, of_this_host
 from bulkhead.errors import EvidenceError
 from bulkhead.records import EffectRow, EntryRow
-from bulkhead.topology.load import load
+from bulkhead.topology.parse import load
 
 EFFECT = {
     "seq": 8, "request_id": "a-1", "key": None, "op": "create", "entry_id": "e", "version": 1,

@@ -7,8 +7,8 @@ import pytest
 
 from bulkhead.drill import spec
 from bulkhead.errors import ConfigError, UsageError
-from bulkhead.topology import load as topology
-from loadtest import mix
+from bulkhead.topology import parse as topology
+from loadtest import requests
 
 SHIPPED = sorted(Path("drills").glob("*.toml"))
 NAMES = [path.stem for path in SHIPPED]
@@ -21,7 +21,8 @@ BAD = {
     "unknown-key": (
         "[load]\nrte = 5\n",
         "bad.toml: load.rte = 5: unknown key; did you mean rate? "
-        "(known: locustfile, rate, rates, arrivals, mix, timeout_s, connections, workers)",
+        "(known: locustfile, rate, rates, arrivals, mix, timeout_s, give_up_s, connections, "
+        "workers)",
     ),
     "two-mistakes": (
         "[load]\nrate = 0\n[phases]\nbaseline_s = 0.5\n",
@@ -106,7 +107,8 @@ def test_the_promised_drills_are_there() -> None:
         "kill-one kill-storm hang-one slow-one errors-one all-down crash-loop reload-storm "
         "worker-kill unkeyed-posts nginx-defaults steady kill-storm-unwatched hang-busy "
         "hang-worker overload metastable supervisord-kill watch-kill nginx-master-kill "
-        "gunicorn-master-kill everything-kill disk-full descriptors rotate soak soak-short"
+        "gunicorn-master-kill everything-kill disk-full descriptors rotate soak soak-short "
+        "rows-disk-full"
     )
     assert set(promised.split()) <= set(NAMES)
 
@@ -129,7 +131,7 @@ def test_a_target_that_the_stack_has_not_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_kinds_of_a_mix_are_those_that_the_load_knows() -> None:
-    assert set(get_args(spec.Kind)) == set(mix.KINDS)
+    assert set(get_args(spec.Kind)) == set(requests.KINDS)
 
 
 def test_a_drill_is_found_by_path_and_by_name() -> None:

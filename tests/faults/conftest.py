@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bulkhead.faults.base import Site
+from bulkhead.faults.contract import Site
 from tests.faults.looking import site_of
 from tests.support.stack import ECHO, Stack, running_stack
 

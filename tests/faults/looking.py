@@ -7,10 +7,10 @@ from contextlib import contextmanager, suppress
 import psutil
 import pytest
 
-from bulkhead.control import record
-from bulkhead.faults.base import Fault, Injected, Site, make
+from bulkhead.faults.contract import Fault, Injected, Site, make
+from bulkhead.supervise import record
+from bulkhead.testing import Answer, request
 from bulkhead.topology.model import Instance
-from tests.support.http import Answer, request
 from tests.support.stack import Stack
 
 
@@ -26,7 +26,7 @@ def instance(site: Site, name: str) -> Instance:
 def inject(site: Site, fault: str | Fault, *names: str, **params: object) -> Injected:
     """One injection of a fault into the instances of these names."""
     made = make(fault, params) if isinstance(fault, str) else fault
-    return made.inject(site, tuple(instance(site, name) for name in names))
+    return made.injected(site, tuple(instance(site, name) for name in names))
 
 
 def ask(site: Site, name: str, target: str = "/", timeout_s: float = 10) -> Answer:

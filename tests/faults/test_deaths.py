@@ -5,8 +5,9 @@ import threading
 
 import pytest
 
-from bulkhead.faults import supervised
-from bulkhead.faults.base import FaultError, Site, known, make
+from bulkhead.faults import supervision
+from bulkhead.faults.contract import FaultError, Site, known, make
+from bulkhead.testing import wait_until
 from tests.faults.looking import (
     ENDS,
     BrokenError,
@@ -20,7 +21,6 @@ from tests.faults.looking import (
     processes,
 )
 from tests.support.stack import Stack
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
 
@@ -61,7 +61,7 @@ def test_several_die_together(echo_site: Site) -> None:
         assert proof == f"ended: pid {', '.join(str(one.pid) for one in victims)}"
         assert have_ended(victims)
     now = [str(one.pid) for name in names for one in processes(echo_site, name)]
-    assert injected.undone == f"accepting: pid {', '.join(now)}"
+    assert injected.healed == f"accepting: pid {', '.join(now)}"
     assert not [name for name in names if ask(echo_site, name).headers["X-Boot"] == before[name]]
 
 
@@ -116,14 +116,14 @@ def test_the_dead_cannot_be_faulted_and_nothing_is_left_behind(
 ) -> None:
     """But `refuse` would start it first, and `noop` does nothing to anybody."""
     dead = (instance(echo_site, "web-2"),)
-    supervised.stop(echo_site, dead)
+    supervision.stop(echo_site, dead)
     try:
         for name in sorted({*FOR_INSTANCES} - {"noop", "refuse"}):
-            injected = make(name, PARAMS.get(name, {})).inject(echo_site, dead)
+            injected = make(name, PARAMS.get(name, {})).injected(echo_site, dead)
             with pytest.raises(FaultError, match="no live process: web-2"):
                 injected.__enter__()
             assert processes(echo_site, "web-2") == []
             assert is_refused(echo_site, "web-2")
             assert list(echo.home.admin.iterdir()) == []
     finally:
-        supervised.start(echo_site, dead)
+        supervision.start(echo_site, dead)

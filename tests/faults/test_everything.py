@@ -8,10 +8,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bulkhead.control import record
-from bulkhead.faults.base import FaultError, make
-from bulkhead.faults.operator import assignments
-from bulkhead.topology.load import load
+from bulkhead.faults.contract import FaultError, make
+from bulkhead.faults.operations import assignments
+from bulkhead.supervise import record
+from bulkhead.topology.parse import load
 from tests.faults.conftest import UNWATCHED
 from tests.faults.looking import BrokenError, ended_by, have_ended, site_of
 from tests.support.stack import ECHO, ROOT, Stack, running_stack
@@ -32,7 +32,7 @@ def test_everything_dies_and_the_same_stack_is_up_again(
     site = site_of(unwatched)
     before = [psutil.Process(one.pid) for one in site.record.members()]
     assert len(before) >= 10
-    with ended_by(error), make("kill_everything", {}).inject(site, ()):
+    with ended_by(error), make("kill_everything", {}).injected(site, ()):
         assert have_ended(before)
         if error:
             raise error
@@ -69,7 +69,7 @@ def test_nobody_sets_the_clock_by_mistake(
     fault = make("clock_step", {"step_s": 3600.0})
     offset = time.time() - time.monotonic()
     with pytest.raises(FaultError, match="sets the clock of the whole machine"):
-        fault.inject(site_of(unwatched), ()).__enter__()
+        fault.injected(site_of(unwatched), ()).__enter__()
     assert abs(time.time() - time.monotonic() - offset) < 60
 
 
@@ -78,6 +78,6 @@ def test_nobody_sets_the_clock_by_mistake(
 )
 def test_the_clock_is_set_and_set_back(unwatched: Stack) -> None:
     offset = time.time() - time.monotonic()
-    with make("clock_step", {"step_s": -100.0}).inject(site_of(unwatched), ()):
+    with make("clock_step", {"step_s": -100.0}).injected(site_of(unwatched), ()):
         assert time.time() - time.monotonic() - offset == pytest.approx(-100, abs=1)
     assert time.time() - time.monotonic() - offset == pytest.approx(0, abs=1)

@@ -4,15 +4,17 @@ import errno
 import resource
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
-from bulkhead.drill import volumes
-from bulkhead.faults import limits, proxy
-from bulkhead.faults.base import FaultError, Site, make
+from bulkhead.faults import disk, resources
+from bulkhead.faults.contract import FaultError, Site, make
+from bulkhead.faults.processes import nginx_master
 from bulkhead.records import ProxyRow
+from bulkhead.testing import wait_until
 from tests.faults.conftest import UNWATCHED
 from tests.faults.looking import (
     ENDS,
@@ -66,9 +68,9 @@ def exchange(connection: socket.socket) -> bytes:
 def test_nginxs_workers_can_open_nothing_and_then_again(
     real_site: Site, error: type[BaseException] | None
 ) -> None:
-    master = proxy.master(real_site)
+    master = nginx_master(real_site)
     before = [limit(one) for one in psutil.Process(master.pid).children()]
-    with ended_by(error), make("nginx_descriptors", {}).inject(real_site, ()):
+    with ended_by(error), make("nginx_descriptors", {}).injected(real_site, ()):
         for worker in psutil.Process(master.pid).children():
             soft, hard = limit(worker)
             assert soft < before[0][0]
@@ -82,7 +84,7 @@ def test_nginxs_workers_can_open_nothing_and_then_again(
 
 def test_what_a_killed_driver_has_left_lowered_is_healed(real_site: Site) -> None:
     (victim,) = real_site.processes(instance(real_site, "api-3"))
-    limits.lower([victim])
+    resources.lower([victim])
     assert is_silent(real_site, "api-3")
     make("descriptors", {}).heal(real_site, (instance(real_site, "api-3"),))
     assert ask(real_site, "api-3", "/healthz").instance == "api-3"
@@ -91,7 +93,7 @@ def test_what_a_killed_driver_has_left_lowered_is_healed(real_site: Site) -> Non
 def test_files_are_rotated_while_everybody_writes(real: Stack, real_site: Site) -> None:
     before = {path: path.stat().st_ino for path in (real.home.proxy_rows, real.home.service_rows)}
     first = real.get("/api/v1/whoami").headers["X-Request-ID"]
-    injected = make("rotate", {}).inject(real_site, ())
+    injected = make("rotate", {}).injected(real_site, ())
     with injected as proof:
         assert "proxy.jsonl.1" in proof
         second = real.get("/api/v1/whoami").headers["X-Request-ID"]
@@ -100,7 +102,7 @@ def test_files_are_rotated_while_everybody_writes(real: Stack, real_site: Site) 
         assert path.stat().st_ino != inode
     assert first in ids(real.home.proxy_rows.with_name("proxy.jsonl.1"))
     assert second in ids(real.home.proxy_rows)
-    assert injected.undone == "nothing to undo; every instance answers"
+    assert injected.healed == "nothing to undo; every instance answers"
 
 
 def ids(path: Path) -> set[str]:
@@ -109,30 +111,31 @@ def ids(path: Path) -> set[str]:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack whose data and logs are small volumes."""
+    """A stack whose data and logs are small disk."""
     folder = tmp_path_factory.mktemp("small") / "home"
     with new_stack(folder, UNWATCHED) as stack:
-        mount_or_skip(folder, {"data": 16, "log": 16})
+        mount_or_skip(folder, {"data": 16, "log": 16, "rows": 16})
         try:
             stack.bulkhead("up")
             yield stack
         finally:
             stack.bulkhead("down")
-            volumes.unmount(folder)
+            disk.unmount(folder)
 
 
 @ENDS
-@pytest.mark.parametrize("volume", ["data", "log"])
+@pytest.mark.parametrize("volume", ["data", "log", "rows"])
 def test_a_volume_has_no_room_and_then_has_some(
     small: Stack, volume: str, error: type[BaseException] | None
 ) -> None:
     site = site_of(small)
     folder = small.home.path / volume
-    with ended_by(error), make("disk_full", {"volume": volume}).inject(site, ()):
+    with ended_by(error), make("disk_full", {"volume": volume}).injected(site, ()):
         with pytest.raises(OSError) as caught:
             (folder / "one-byte").write_bytes(b"x")
         assert caught.value.errno == errno.ENOSPC
         assert small.get("/api/v1/entries").status == 200
+        assert f"{folder}: no space left" in small.bulkhead("status").stdout
         if error:
             raise error
     assert not list(folder.glob("ballast*"))
@@ -142,10 +145,36 @@ def test_a_volume_has_no_room_and_then_has_some(
     assert small.request("PUT", f"/api/v1/entries/{volume}", body=entry).status in (200, 201)
 
 
+def test_without_room_for_logs_who_dies_is_started_again(small: Stack) -> None:
+    """supervisord logs each death and each start, and prints what it cannot log."""
+    site = site_of(small)
+    supervisord = small.status()["supervisord"]["pid"]
+    with make("disk_full", {"volume": "log"}).injected(site, ()):
+        for log in ("supervisord.log", "supervisord.out"):
+            fill(small.home.log / log)
+        for name in ("api-1", "api-2", "web-1"):
+            before = small.status()[name]["pid"]
+            psutil.Process(before).kill()
+            wait_until("another leads", lambda: leads_anew(small, name, before), 20)  # noqa: B023
+    assert small.status()["supervisord"]["pid"] == supervisord
+
+
+def fill(path: Path) -> None:
+    """Use what is left of the last page of a file: it has room though the volume has none."""
+    with path.open("ab", buffering=0) as file, suppress(OSError):
+        while file.write(b" "):
+            pass
+
+
+def leads_anew(stack: Stack, name: str, before: int) -> bool:
+    found = stack.status()[name]
+    return found["pid"] not in (None, before) and found["ready"]
+
+
 def test_a_real_disk_is_never_filled(real_site: Site) -> None:
     fault = make("disk_full", {"volume": "log"})
     why = fault.available(real_site)
     assert why.startswith(f"{real_site.home.log} is no volume of its own")
     with pytest.raises(FaultError, match="is no volume of its own"):
-        fault.inject(real_site, ()).__enter__()
+        fault.injected(real_site, ()).__enter__()
     assert not list(real_site.home.log.glob("ballast*"))

@@ -6,16 +6,15 @@ from random import Random
 
 import pytest
 
-from bulkhead.control import peers, record
-from bulkhead.faults.base import FaultError, Site, make
-from bulkhead.faults.host_cut import HostCut
-from bulkhead.faults.targets import choose_hosts
-from bulkhead.hosts.base import DATABASE, Host, HostError, Hosts, accepts
+from bulkhead import peer_table
+from bulkhead.faults.contract import FaultError, Site, make
+from bulkhead.hosts.interface import DATABASE, Host, HostError, Hosts
 from bulkhead.hosts.namespaces import Namespaces
-from bulkhead.topology.load import load
-from tests.support.http import request
+from bulkhead.http_probe import accepts
+from bulkhead.supervise import record
+from bulkhead.testing import request, wait_until
+from bulkhead.topology.parse import load
 from tests.support.spaces import require_namespaces
-from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.load, pytest.mark.timeout(400)]
 
@@ -30,12 +29,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     topology = load(Path("stack.toml"), SETTINGS)
     hosts = Namespaces(topology, SETTINGS, tmp_path_factory.mktemp("h") / "x", 2)
     try:
-        hosts.begin()
+        hosts.start_all()
         running = record.read(hosts.proxy)
         assert running
-        yield Site(hosts.proxy, topology, running, hosts=hosts)
+        yield Site(hosts.proxy, topology, running, hosts)
     finally:
-        hosts.end()
+        hosts.end_all()
 
 
 @pytest.fixture
@@ -48,7 +47,7 @@ def hosts(site: Site) -> Hosts:
 
 def states(hosts: Hosts, name: str) -> set[str]:
     """What the proxy believes of one host's instances."""
-    known = peers.read(hosts.proxy.internal_socket)
+    known = peer_table.read(hosts.proxy.internal_socket)
     return {one.state for one in known if one.name.endswith(f".{name}")}
 
 
@@ -76,31 +75,31 @@ def test_a_host_is_gone_and_comes_back(
     site: Site, hosts: Hosts, name: str, params: dict[str, object], proof: str
 ) -> None:
     write(hosts)
-    injected = make(name, params).inject(site, (hosts.host("app-1"),))
+    injected = make(name, params).injected(site, (hosts.host("app-1"),))
     with injected as said:
         assert said == proof
         wait_until("its silence is noticed", lambda: states(hosts, "app-1") == {"down"})
         assert states(hosts, "app-2") == {"up"}
         write(hosts)
-    assert injected.undone == "does its work again: app-1"
+    assert injected.healed == "does its work again: app-1"
     assert states(hosts, "app-1") == {"up"}
     write(hosts)
 
 
 def test_a_slow_host_is_late_and_in_rotation(site: Site, hosts: Hosts) -> None:
-    injected = make("host_slow", {"share": 0.3}).inject(site, (hosts.host("app-2"),))
+    injected = make("host_slow", {"share": 0.3}).injected(site, (hosts.host("app-2"),))
     with injected as said:
         assert said == "is slowed down: app-2"
         write(hosts)
-    assert not hosts.slowed("app-2")
-    assert injected.undone == "does its work again: app-2"
+    assert not hosts.throttled("app-2")
+    assert injected.healed == "does its work again: app-2"
 
 
 @pytest.mark.parametrize("name", ["host_kill", "host_reboot", "host_freeze", "host_cut"])
 def test_the_database_is_gone_and_comes_back(site: Site, hosts: Hosts, name: str) -> None:
     write(hosts)
     frozen = name == "host_freeze"
-    with make(name, {}).inject(site, (hosts.host(DATABASE),)) as said:
+    with make(name, {}).injected(site, (hosts.host(DATABASE),)) as said:
         assert said.endswith(": database")
         assert accepts(hosts.address(DATABASE), 5432) is frozen, "a kernel accepts for the frozen"
     write(hosts)
@@ -108,37 +107,41 @@ def test_the_database_is_gone_and_comes_back(site: Site, hosts: Hosts, name: str
 
 def test_both_at_once(site: Site, hosts: Hosts) -> None:
     both = (hosts.host("app-1"), hosts.host("app-2"))
-    with make("host_freeze", {}).inject(site, both) as said:
+    with make("host_freeze", {}).injected(site, both) as said:
         assert said == "every process is frozen: app-1, app-2"
     write(hosts)
 
 
-class Half(HostCut):
-    """A cut that fails at the second host."""
+def test_what_fails_at_one_host_is_undone_at_the_others(
+    site: Site, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partition = hosts.partition
+    done: list[str] = []
 
-    def begin(self, hosts: Hosts, host: str) -> None:
+    def half(host: str) -> None:
         if host == "app-2":
-            raise HostError("no such cable")
-        super().begin(hosts, host)
+            raise HostError("no such link")
+        partition(host)
+        done.append(host)
 
-
-def test_what_fails_at_one_host_is_undone_at_the_others(site: Site, hosts: Hosts) -> None:
+    monkeypatch.setattr(hosts, "partition", half)
     both = (hosts.host("app-1"), hosts.host("app-2"))
-    with pytest.raises(HostError, match="no such cable"):
-        Half(Half.Params()).inject(site, both).__enter__()
-    assert hosts.joined("app-1")
+    with pytest.raises(HostError, match="no such link"):
+        make("host_cut", {}).injected(site, both).__enter__()
+    assert done == ["app-1"]
+    assert hosts.connected("app-1")
     write(hosts)
 
 
 def test_a_stack_on_one_host_has_no_hosts(site: Site) -> None:
     alone = Site(site.home, site.topology, site.record)
     with pytest.raises(FaultError, match="this stack is on one host"):
-        make("host_cut", {}).inject(alone, (Host("app-1", "app-1"),)).__enter__()
+        make("host_cut", {}).injected(alone, (Host("app-1", "app-1"),)).__enter__()
 
 
-def test_words_for_hosts(hosts: Hosts) -> None:
+def test_words_for_hosts(site: Site) -> None:
     def chosen(words: str, busy: frozenset[str] = frozenset()) -> list[str]:
-        return [one.name for one in choose_hosts(hosts, words, Random(1), busy)]
+        return [one.name for one in site.choose(words, Random(1), busy)]
 
     assert chosen("app-2") == ["app-2"]
     assert chosen("all app") == ["app-1", "app-2"]

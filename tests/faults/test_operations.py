@@ -2,17 +2,18 @@
 
 import pytest
 
-from bulkhead.control import process, record
-from bulkhead.control.lock import lock
-from bulkhead.faults import proxy
-from bulkhead.faults.base import FaultError, Site, make
+from bulkhead import proc
+from bulkhead.faults.contract import FaultError, Site, make
+from bulkhead.faults.processes import nginx_master
+from bulkhead.supervise import record
+from bulkhead.supervise.home import lock
 from tests.faults.looking import ENDS, ask, ended_by, inject
 from tests.support.stack import Stack
 
 pytestmark = pytest.mark.live
 
 
-def leaders(site: Site) -> dict[str, process.Process | None]:
+def leaders(site: Site) -> dict[str, proc.Process | None]:
     return {one.name: site.find(one) for one in site.topology.instances()}
 
 
@@ -38,7 +39,7 @@ def test_more_instances_serve_for_a_while(
 ) -> None:
     before = leaders(watched_site)
     targets = tuple(watched_site.topology.instances("web"))
-    injected = make("scale", {"more_instances": 1}).inject(watched_site, targets)
+    injected = make("scale", {"more_instances": 1}).injected(watched_site, targets)
     with ended_by(error), injected as proof:
         assert proof == "answer: web-3"
         assert watched.status()["web-3"]["ready"]
@@ -46,7 +47,7 @@ def test_more_instances_serve_for_a_while(
             raise error
     assert leaders(watched_site) == before
     assert "web-3" not in watched.status()
-    assert error or injected.undone == "ended: web-3; all others answer"
+    assert error or injected.healed == "ended: web-3; all others answer"
 
 
 def test_what_a_killed_driver_has_added_is_healed(watched: Stack, watched_site: Site) -> None:
@@ -70,15 +71,15 @@ def test_an_operation_that_is_refused_says_why(watched: Stack, watched_site: Sit
 
 
 def test_another_nginx_takes_over(watched: Stack, watched_site: Site) -> None:
-    old = proxy.master(watched_site)
-    injected = make("upgrade_nginx", {}).inject(watched_site, ())
+    old = nginx_master(watched_site)
+    injected = make("upgrade_nginx", {}).injected(watched_site, ())
     with injected as proof:
-        now = proxy.master(watched_site)
+        now = nginx_master(watched_site)
         assert now != old
         assert proof.startswith(f"pids: pid {now.pid}, ")
         assert f"no more pid {old.pid}, " in proof
     assert watched.get("/api/v1/whoami").status == 200
-    assert injected.undone.startswith("nothing to undo; workers: pid ")
+    assert injected.healed.startswith("nothing to undo; workers: pid ")
 
 
 def test_without_a_watchdog_nginx_is_not_upgraded(echo_site: Site) -> None:

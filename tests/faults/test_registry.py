@@ -1,23 +1,34 @@
 """The names and parameters of faults, what an injection promises, and that docs tell of it all."""
 
+import inspect
 import os
 import re
 import signal
 import threading
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
 
 import pytest
-from pydantic import Field
 
-from bulkhead.control import process, record
-from bulkhead.faults import operator
-from bulkhead.faults.base import BadFault, Fault, FaultError, Site, Steps, Targets, known, make
-from bulkhead.faults.proof import held, undone
+from bulkhead import proc
+from bulkhead.faults import operations
+from bulkhead.faults.contract import (
+    BadFault,
+    Fault,
+    FaultError,
+    Site,
+    Steps,
+    Targets,
+    confirmed,
+    healed,
+    known,
+    make,
+)
 from bulkhead.render.paths import Home
-from bulkhead.topology.load import load
+from bulkhead.supervise import record
+from bulkhead.testing import wait_until
+from bulkhead.topology.parse import load
 from tests.faults.looking import BrokenError
-from tests.support.waiting import wait_until
 
 PAGE = Path("docs/faults.md").read_text()
 
@@ -26,23 +37,20 @@ NAMES = [
     "disk_full", "errors", "hang", "hang_worker", "host_cut", "host_freeze", "host_kill",
     "host_reboot", "host_slow", "kill", "kill_everything", "kill_master",
     "kill_nginx", "kill_supervisord", "kill_watch", "kill_worker", "memory", "nginx_descriptors",
-    "nginx_reload", "nginx_worker", "noop", "refuse", "roll", "rotate", "scale", "slow", "term",
-    "upgrade_nginx",
+    "nginx_reload", "nginx_worker", "noop", "poison", "refuse", "roll", "rotate", "scale", "slow",
+    "term", "upgrade_nginx",
 ]  # fmt: skip
 
 
-def test_every_fault_is_known_by_its_name_and_lives_in_a_file_of_that_name() -> None:
+def test_every_fault_is_known_by_its_name() -> None:
     assert list(known()) == NAMES
-    for name, kind in known().items():
-        assert (kind.name, kind.__module__) == (name, f"bulkhead.faults.{name}")
-        lines = len(Path(f"bulkhead/faults/{name}.py").read_text().splitlines())
-        assert lines <= 90, f"{name}: {lines} lines"
+    assert [kind.name for kind in known().values()] == NAMES
 
 
 def test_every_number_has_its_unit_in_its_name() -> None:
     for name, kind in known().items():
-        for parameter, field in kind.Params.model_fields.items():
-            if field.annotation not in (int, float):
+        for parameter, shape in kind.model.model_fields.items():
+            if shape.annotation not in (int, float):
                 continue
             assert re.search(r"_(s|ms|mb|instances)$|^(share|status|index)$", parameter), (
                 name,
@@ -53,10 +61,11 @@ def test_every_number_has_its_unit_in_its_name() -> None:
 def test_what_gives_commands_is_waited_for_as_long_as_they_may_take() -> None:
     given = {}
     for name, kind in known().items():
-        count = Path(f"bulkhead/faults/{name}.py").read_text().count("operator.command(")
+        sources = (inspect.getsource(step) for step in (kind.inject, kind.undo))
+        count = sum(len(re.findall(r"(?<!def )\bcommand\(", source)) for source in sources)
         if count:
             given[name] = count
-            assert kind.patience_s >= Fault.patience_s + count * operator.LONGEST_S, name
+            assert kind.patience_s >= Fault.patience_s + count * operations.LONGEST_S, name
     assert given == {"kill_everything": 1, "roll": 1, "rotate": 1, "scale": 2, "upgrade_nginx": 1}
 
 
@@ -64,7 +73,7 @@ def test_the_page_of_faults_has_a_row_for_each_with_its_parameters_and_defaults(
     rows = re.findall(r"^\| `(\w+)` \| ([^|]*) (?:\|[^|]+){3}\|$", PAGE, re.MULTILINE)
     assert sorted(name for name, _ in rows) == NAMES
     for name, told in rows:
-        fields = known()[name].Params.model_fields
+        fields = known()[name].model.model_fields
         wanted = {
             parameter: "required" if field.is_required() else str(field.default).lower()
             for parameter, field in fields.items()
@@ -74,8 +83,8 @@ def test_the_page_of_faults_has_a_row_for_each_with_its_parameters_and_defaults(
 
 
 def test_made_faults_have_their_defaults() -> None:
-    assert make("kill", {}).params.model_dump() == {"freeze_s": 0.0}
-    assert make("slow", {"slow_ms": 20}).params.model_dump() == {"slow_ms": 20.0, "share": 1.0}
+    assert make("kill", {}).params == {"freeze_s": 0.0}
+    assert make("slow", {"slow_ms": 20}).params == {"slow_ms": 20.0, "share": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -109,44 +118,36 @@ def test_every_mistake_is_told_in_a_line_of_its_own(
     assert isinstance(caught.value, ValueError)
 
 
+@dataclass(frozen=True)
 class Told(Fault):
-    """A fault that writes down what is done with it; `takes_hold` and `can_be_undone` at will."""
+    """A fault that notes in `said` what is done with it."""
 
-    name = "told"
+    said: list[str] = field(default_factory=list)
 
-    class Params(Fault.Params):
-        takes_hold: bool = True
-        can_be_undone: bool = True
-        wait_s: Annotated[float, Field(ge=0)] = 0.1
 
-    params: Params
-    said: list[str]
+def told(takes_hold: bool = True, can_be_healed: bool = True, wait_s: float = 0.1) -> Told:
+    said: list[str] = []
 
-    def heal(self, site: Site, targets: Targets) -> None:  # noqa: ARG002 - only noted
-        self.said.append("healed")
+    def heal() -> None:
+        said.append("healed")
 
-    def hold(self, site: Site, targets: Targets) -> Steps:
-        told = self.params
+    def inject(site: Site, targets: Targets) -> Steps:
         try:
-            self.said.append("done")
-            held(site, "it is there", lambda: told.takes_hold, told.wait_s)
+            said.append("done")
+            confirmed(site, "it is there", lambda: takes_hold, wait_s)
             yield "it is there"
         finally:
-            self.heal(site, targets)
-            undone("must be well", targets, lambda _: told.can_be_undone, told.wait_s)
+            heal()
+            healed("must be well", targets, lambda _: can_be_healed, wait_s)
         return "it is gone"
 
-
-def told(**params: bool | float) -> Told:
-    fault = Told(Told.Params.model_validate(params))
-    fault.said = []
-    return fault
+    return Told("told", inject, undo=heal, said=said)
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     """A stack that is said to be led by this very process: nothing is done to it."""
-    me = process.find(os.getpid())
+    me = proc.find(os.getpid())
     assert me
     running = record.Record(me.pid, me.start_ticks, record.machine(), "", "", {})
     return Site(Home(tmp_path), load(Path("stack.toml")), running)
@@ -159,41 +160,41 @@ def targets(site: Site) -> Targets:
 
 def test_an_injection_heals_first_then_proves_both_ends(site: Site, targets: Targets) -> None:
     fault = told()
-    injected = fault.inject(site, targets)
+    injected = fault.injected(site, targets)
     assert fault.said == []
     with injected as proof:
-        assert (proof, injected.undone) == ("it is there", "")
+        assert (proof, injected.healed) == ("it is there", "")
         assert fault.said == ["healed", "done"]
-    assert injected.undone == "it is gone"
+    assert injected.healed == "it is gone"
     assert fault.said == ["healed", "done", "healed"]
 
 
 @pytest.mark.parametrize("error", [BrokenError, KeyboardInterrupt, SystemExit])
-def test_whatever_ends_the_block_it_is_undone_and_goes_on(
+def test_whatever_ends_the_block_it_is_healed_and_goes_on(
     site: Site, targets: Targets, error: type[BaseException]
 ) -> None:
     fault = told()
-    with pytest.raises(error), fault.inject(site, targets):
+    with pytest.raises(error), fault.injected(site, targets):
         raise error
     assert fault.said == ["healed", "done", "healed"]
 
 
-def test_what_does_not_take_hold_is_undone_and_says_what_was_awaited(
+def test_what_does_not_take_hold_is_healed_and_says_what_was_awaited(
     site: Site, targets: Targets
 ) -> None:
     fault = told(takes_hold=False)
     message = r"^did not take hold within 0\.1 s: it is there$"
-    with pytest.raises(FaultError, match=message), fault.inject(site, targets):
+    with pytest.raises(FaultError, match=message), fault.injected(site, targets):
         pytest.fail("the block must not run")
     assert fault.said == ["healed", "done", "healed"]
 
 
 @pytest.mark.parametrize("error", [None, BrokenError, KeyboardInterrupt])
-def test_what_cannot_be_undone_says_of_which_targets(
+def test_what_cannot_be_healed_says_of_which_targets(
     site: Site, targets: Targets, error: type[BaseException] | None
 ) -> None:
-    message = r"^not undone within 0\.1 s: api-1, api-2 must be well$"
-    injected = told(can_be_undone=False).inject(site, targets)
+    message = r"^not healed within 0\.1 s: api-1, api-2 must be well$"
+    injected = told(can_be_healed=False).injected(site, targets)
     injected.__enter__()
     with pytest.raises(FaultError, match=message) as caught:
         injected.__exit__(error, error() if error else None, None)
@@ -203,11 +204,11 @@ def test_what_cannot_be_undone_says_of_which_targets(
 def test_nothing_to_do_it_to_is_an_error_and_not_a_success(site: Site) -> None:
     fault = told()
     with pytest.raises(FaultError, match="told: there is nothing to do it to"):
-        fault.inject(site, ()).__enter__()
+        fault.injected(site, ()).__enter__()
     assert fault.said == []
 
 
-def test_the_end_of_the_run_cuts_only_the_wait_for_the_hold_short(
+def test_the_end_of_the_run_cuts_only_the_wait_for_the_proof_short(
     site: Site, targets: Targets
 ) -> None:
     fault = told(takes_hold=False, wait_s=3600.0)
@@ -215,7 +216,7 @@ def test_the_end_of_the_run_cuts_only_the_wait_for_the_hold_short(
 
     def injecting() -> None:
         try:
-            fault.inject(site, targets).__enter__()
+            fault.injected(site, targets).__enter__()
         except FaultError as error:
             said.append(str(error))
 
@@ -228,7 +229,7 @@ def test_the_end_of_the_run_cuts_only_the_wait_for_the_hold_short(
     assert fault.said == ["healed", "done", "healed"]
 
 
-def test_ctrl_c_ends_the_wait_for_the_hold_and_undoes(site: Site, targets: Targets) -> None:
+def test_ctrl_c_ends_the_wait_for_the_proof_and_heals(site: Site, targets: Targets) -> None:
     fault = told(takes_hold=False, wait_s=3600.0)
     main = threading.main_thread().ident
     assert main
@@ -240,6 +241,6 @@ def test_ctrl_c_ends_the_wait_for_the_hold_and_undoes(site: Site, targets: Targe
     thread = threading.Thread(target=interrupt, daemon=True)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        fault.inject(site, targets).__enter__()
+        fault.injected(site, targets).__enter__()
     thread.join(10)
     assert fault.said == ["healed", "done", "healed"]

@@ -5,19 +5,18 @@ from random import Random
 
 import pytest
 
-from bulkhead.faults import supervised
-from bulkhead.faults.base import Site, known
-from bulkhead.faults.targets import choose, problem
-from bulkhead.topology.load import load
+from bulkhead.faults import supervision
+from bulkhead.faults.contract import Site, known
+from bulkhead.testing import wait_until
+from bulkhead.topology.parse import load
 from tests.faults.looking import instance
-from tests.support.waiting import wait_until
 
 TOPOLOGY = load(Path("stack.toml"))
 
 
 @pytest.mark.parametrize("words", ["api-1", "web-2", "any api", "all web"])
 def test_words_that_name_something_are_fine(words: str) -> None:
-    assert problem(words, known()["kill"], TOPOLOGY) == ""
+    assert known()["kill"].target_problem(words, TOPOLOGY) == ""
 
 
 @pytest.mark.parametrize(
@@ -25,19 +24,21 @@ def test_words_that_name_something_are_fine(words: str) -> None:
     ["", "api", "api-0", "api-5", "any", "any api-1", "all db", "some api", "any  api", "nginx"],
 )
 def test_other_words_are_told_which_ones_there_are(words: str) -> None:
-    assert problem(words, known()["kill"], TOPOLOGY) == (
+    assert known()["kill"].target_problem(words, TOPOLOGY) == (
         "kill is done to an instance (api-1, api-2, api-3, api-4, web-1, web-2), "
         "or to any or all of a service (any api; known: api, web)"
     )
 
 
 def test_a_fault_of_the_proxy_is_done_to_nginx_alone() -> None:
-    assert problem("nginx", known()["nginx_reload"], TOPOLOGY) == ""
-    assert problem("api-1", known()["nginx_reload"], TOPOLOGY) == "nginx_reload is done to nginx"
+    assert known()["nginx_reload"].target_problem("nginx", TOPOLOGY) == ""
+    assert (
+        known()["nginx_reload"].target_problem("api-1", TOPOLOGY) == "nginx_reload is done to nginx"
+    )
 
 
 def chosen(site: Site, words: str, seed: int = 1, *busy: str) -> list[str]:
-    return [one.name for one in choose(site, words, Random(seed), frozenset(busy))]
+    return [one.name for one in site.choose(words, Random(seed), frozenset(busy))]
 
 
 @pytest.mark.live
@@ -46,7 +47,7 @@ def test_named_and_all_take_what_lives(echo_site: Site) -> None:
     assert chosen(echo_site, "all api") == ["api-1", "api-2", "api-3", "api-4"]
     assert chosen(echo_site, "nginx") == []
     down = (instance(echo_site, "api-2"),)
-    supervised.stop(echo_site, down)
+    supervision.stop(echo_site, down)
     try:
         assert chosen(echo_site, "api-2") == []
         assert chosen(echo_site, "all api") == ["api-1", "api-3", "api-4"]
@@ -54,7 +55,7 @@ def test_named_and_all_take_what_lives(echo_site: Site) -> None:
             "api-1", "api-3", "api-4",
         }  # fmt: skip
     finally:
-        supervised.start(echo_site, down)
+        supervision.start(echo_site, down)
         wait_until("it is back", lambda: echo_site.accepts(down[0]))
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bulkhead.control import record
-from bulkhead.faults import parts, proxy
-from bulkhead.faults.base import Site, make
+from bulkhead.faults import processes
+from bulkhead.faults.contract import Site, make
+from bulkhead.supervise import record
 from tests.faults.looking import ENDS, ended_by, have_ended, site_of
 from tests.support.stack import Stack, running_stack
 
@@ -19,7 +19,7 @@ def serving(site: Site) -> dict[str, list[psutil.Process]]:
     """The processes of every instance, leaders and their workers."""
     return {
         name: [psutil.Process(one.pid), *psutil.Process(one.pid).children()]
-        for name, one in parts.leaders(site).items()
+        for name, one in processes.leaders(site, site.topology.instances()).items()
     }
 
 
@@ -27,17 +27,17 @@ def serving(site: Site) -> dict[str, list[psutil.Process]]:
 def test_another_supervisord_takes_over_what_runs(
     watched: Stack, watched_site: Site, error: type[BaseException] | None
 ) -> None:
-    victim = psutil.Process(parts.supervisord(watched_site).pid)
+    victim = psutil.Process(processes.supervisord(watched_site).pid)
     before = serving(watched_site)
     assert len(before) == 6
-    injected = make("kill_supervisord", {}).inject(watched_site, ())
+    injected = make("kill_supervisord", {}).injected(watched_site, ())
     with ended_by(error), injected:
         assert have_ended([victim])
         if error:
             raise error
-    assert parts.supervisord(watched_site).pid != victim.pid
+    assert processes.supervisord(watched_site).pid != victim.pid
     assert serving(watched_site) == before
-    assert error or "6 of 6 instances have the process that they had" in injected.undone
+    assert error or "6 of 6 instances have the process that they had" in injected.healed
     assert watched.get("/api/v1/whoami").status == 200
 
 
@@ -45,14 +45,14 @@ def test_another_supervisord_takes_over_what_runs(
 def test_another_watchdog_hears(
     watched: Stack, watched_site: Site, error: type[BaseException] | None
 ) -> None:
-    victim = parts.leader(watched_site, "watch")
+    victim = record.leader(watched.home, "watch")
     assert victim
     before = serving(watched_site)
-    with ended_by(error), make("kill_watch", {}).inject(watched_site, ()):
+    with ended_by(error), make("kill_watch", {}).injected(watched_site, ()):
         assert not psutil.pid_exists(victim.pid) or have_ended([psutil.Process(victim.pid)])
         if error:
             raise error
-    found = parts.leader(watched_site, "watch")
+    found = record.leader(watched.home, "watch")
     assert found not in (None, victim)
     assert serving(watched_site) == before
     rows = [json.loads(line) for line in watched.home.watch_rows.read_text().splitlines()]
@@ -60,21 +60,21 @@ def test_another_watchdog_hears(
 
 
 @ENDS
-def test_another_master_leads_and_the_strays_go(
+def test_another_master_leads_and_the_orphans_go(
     watched: Stack, watched_site: Site, error: type[BaseException] | None
 ) -> None:
-    victim = proxy.master(watched_site)
+    victim = processes.nginx_master(watched_site)
     old = psutil.Process(victim.pid).children()
     assert len(old) == 2
-    injected = make("kill_nginx", {}).inject(watched_site, ())
+    injected = make("kill_nginx", {}).injected(watched_site, ())
     with ended_by(error), injected:
         assert watched.get("/api/v1/whoami").status == 200
         if error:
             raise error
     assert have_ended(old)
-    now = proxy.workers(proxy.master(watched_site))
+    now = processes.nginx_workers(processes.nginx_master(watched_site))
     assert len(now) == 2
-    assert error or ("; 0 of " in injected.undone and "were refused" in injected.undone)
+    assert error or ("; 0 of " in injected.healed and "were refused" in injected.healed)
     assert watched.get("/api/v1/whoami").status == 200
 
 
@@ -83,7 +83,7 @@ def test_everything_dies_with_its_watchdog_and_is_up_again(tmp_path: Path) -> No
     with running_stack(tmp_path / "home") as stack:
         site = site_of(stack)
         before = [psutil.Process(one.pid) for one in site.record.members()]
-        with make("kill_everything", {}).inject(site, ()):
+        with make("kill_everything", {}).injected(site, ()):
             assert have_ended(before)
         assert not {one.pid for one in before} & {
             one.pid for one in record.require(stack.home).members()

@@ -6,9 +6,9 @@ from functools import partial
 import psutil
 import pytest
 
-from bulkhead.faults.base import FaultError, Site
+from bulkhead.faults.contract import FaultError, Site
+from bulkhead.testing import wait_until
 from tests.faults.looking import ENDS, ask, ended_by, have_ended, inject, processes
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
 
@@ -52,7 +52,7 @@ def test_one_worker_dies_and_its_master_starts_another(
 
 
 @ENDS
-def test_the_strays_of_a_dead_master_go_and_another_has_its_own(
+def test_the_orphans_of_a_dead_master_go_and_another_has_its_own(
     real_site: Site, error: type[BaseException] | None
 ) -> None:
     master, before = master_and_workers(real_site, "web-2")
@@ -64,7 +64,7 @@ def test_the_strays_of_a_dead_master_go_and_another_has_its_own(
     assert have_ended(before)
     now_master, now = master_and_workers(real_site, "web-2")
     assert now_master != master
-    assert error or all(str(one.pid) in injected.undone for one in (*before, *now))
+    assert error or all(str(one.pid) in injected.healed for one in (*before, *now))
     serve_all(real_site, "web-2", now)
 
 
@@ -84,7 +84,7 @@ def test_one_worker_hangs_and_the_other_serves(
     serve_all(real_site, "web-1", before)
 
 
-def test_a_hung_worker_that_something_else_kills_counts_as_undone(real_site: Site) -> None:
+def test_a_hung_worker_that_something_else_kills_counts_as_healed(real_site: Site) -> None:
     """As a watchdog does."""
     _, before = master_and_workers(real_site, "web-1")
     injected = inject(real_site, "hang_worker", "web-1")
@@ -92,7 +92,7 @@ def test_a_hung_worker_that_something_else_kills_counts_as_undone(real_site: Sit
         before[0].kill()
         wait_until("it has ended", partial(have_ended, [before[0]]))
     assert before[0].pid not in makers(real_site, "web-1")
-    assert str(before[1].pid) in injected.undone
+    assert str(before[1].pid) in injected.healed
 
 
 def test_one_worker_is_busy_and_the_other_is_not(real_site: Site) -> None:

@@ -2,11 +2,12 @@
 
 17 s, five requests a second, alternately by the four api instances: reads, and writes with keys,
 of which some change the same entry one after another. api-1 is killed once, at 107.5, and a read
-moves on from it.
+starts from it.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import msgspec
 from bulkhead.accounting import account
 from bulkhead.judge.expect import Expect
 from bulkhead.judge.judge import judge
-from bulkhead.judge.verdict import Check, Verdict
+from bulkhead.judge.verdict import Check, Verdict, together
 from tests.support.runs import Ask, Failed, MadeRun
 
 FIRST, REQUESTS = 100.1, 85
@@ -29,6 +30,8 @@ ASKS: tuple[Ask, ...] = ("read", "create", "read", "replace", "change")
 def good_run(path: Path) -> MadeRun:
     """A run that must pass, without and with its one injection."""
     run = MadeRun(path)
+    run.witnessed = True
+    run.used(7)  # reads are about an entry that was there before
     run.phases(warmup=100, baseline=102, faults=107, recovery=112, end=117)
     for name in INSTANCES:
         run.state(name, 100.0, "up")
@@ -73,9 +76,30 @@ def without(rows: list[Any], id: str) -> None:
     rows[:] = kept
 
 
-def judge_small(rows: duckdb.DuckDBPyConnection, planned: int = 1, **expect: Any) -> Verdict:
+# A test breaks one row of one observer, and then it does not fit the rows of the others any more.
+# These checks tell of that, and of nothing else: test_rows.py, test_history.py, test_mutants.py.
+AGREEMENT = frozenset(
+    {
+        "rows_whole",
+        "executions_known",
+        "executions_agree",
+        "states_known",
+        "values_known",
+        "linearizable",
+    }
+)
+
+
+def judge_whole(rows: duckdb.DuckDBPyConnection, planned: int = 1, **expect: Any) -> Verdict:
     """Judge an account of a run as small as these."""
     return judge(rows, Expect(**{"min_requests": 50} | expect), planned)
+
+
+def judge_small(rows: duckdb.DuckDBPyConnection, planned: int = 1, **expect: Any) -> Verdict:
+    """The same, but for whether the rows of all observers fit together."""
+    whole = judge_whole(rows, planned, **expect)
+    checks = tuple(one for one in whole.checks if one.name not in AGREEMENT)
+    return replace(whole, verdict=together(checks), checks=checks)
 
 
 @contextmanager
@@ -117,3 +141,12 @@ def check(verdict: Verdict, name: str) -> Check:
 def broken(verdict: Verdict) -> dict[str, str]:
     """The checks that did not pass, with what each of them says."""
     return {one.name: one.verdict for one in verdict.checks if one.verdict in ("FAIL", "INVALID")}
+
+
+def assert_fails(verdict: Verdict, name: str, *examples: str) -> None:
+    """This check alone fails, and names who offends."""
+    assert broken(verdict) == {name: "FAIL"}
+    assert verdict.verdict == "FAIL"
+    found = check(verdict, name)
+    assert (found.examples, found.count) == (examples, len(examples))
+    assert found.message

@@ -1,43 +1,38 @@
 """A drill's bounds: what is just kept, what is just broken, and what the run cannot tell."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import duckdb
+import msgspec
 import pytest
 
-from bulkhead.accounting.load import nearest_rank
 from bulkhead.judge.bounds import LOWER, UPPER
 from bulkhead.judge.expect import Expect
+from bulkhead.judge.figures import NAMES
 from tests.judge.made import (
     KILL,
     accounted,
     broken,
     change,
     check,
-    good_run,
     judge_small,
     judged,
     without,
 )
+from tests.support.ranks import nearest_rank
 from tests.support.runs import OFFSET, Failed, MadeRun
 
 GAVE_UP: dict[str, Any] = {"status": 0, "error": "timeout", "instance": ""}
 UNSENT: dict[str, Any] = {"status": 0, "error": "unsent", "sent": 0.0, "instance": ""}
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> MadeRun:
-    return good_run(tmp_path / "run")
-
-
-def fail_repeatable(run: MadeRun) -> None:
+def fail_retryable(run: MadeRun) -> None:
     change(run.clients, "a-50", **GAVE_UP)
     change(run.clients, "a-52", **GAVE_UP)
 
 
-def fail_once(run: MadeRun) -> None:
+def fail_non_retryable(run: MadeRun) -> None:
     for number in range(2):
         lost: dict[str, Any] = {"addrs": "127.0.0.1:8102", "statuses": "502", "header": "-"}
         run.request(
@@ -92,6 +87,15 @@ def never_settle(run: MadeRun) -> None:
     run.request("late at the end", 116.5, took=0.4, client={"planned": 115.9, "sent": 115.9})
 
 
+def die_with_it(run: MadeRun) -> None:
+    """Two processes in turn; a-40 has one already."""
+    run.request("b-0", 110.0, instance="api-3", failed=[Failed("api-1"), Failed("api-2")])
+    begun = next(row for row in run.services if row.id == "b-0" and row.kind == "begin")
+    run.services += [
+        msgspec.structs.replace(begun, instance=f"api-{n}", boot=f"{n}.1", pid=n) for n in (1, 2)
+    ]
+
+
 def kill_hung(run: MadeRun) -> None:
     run.watch(KILL, "hang", "api-1", "pid 8101: stopped")
     run.watch(KILL + 1, "ready", "api-1", "pid 8105")
@@ -105,8 +109,40 @@ def try_again(run: MadeRun) -> None:
 
 def wait_in_hold(run: MadeRun) -> None:
     for id in ("a-50", "a-52"):
-        change(run.proxies, id, held=0.001)
-    run.request("a-51.1", 110.3, client=None, proxy={"held": 1.0})  # not the client's own
+        change(run.proxies, id, queued=0.001)
+    run.request("a-51.1", 110.3, client=None, proxy={"queued": 1.0})  # not the client's own
+
+
+def crowd(run: MadeRun) -> None:
+    """Four at once at api-3, one of which its client has left; one more later, one elsewhere."""
+    for number in range(3):
+        run.request(f"b-{number}", 114.0, took=0.05, instance="api-3")
+    left = {"status": 0, "error": "gave_up", "instance": ""}
+    run.request("b-3", 114.0, took=0.05, instance="api-3", client=left)
+    run.request("b-4", 114.06, took=0.05, instance="api-3")
+    run.request("b-5", 114.0, took=0.05, instance="api-4")
+
+
+def test_a_good_run_has_every_figure_and_no_other(run: MadeRun) -> None:
+    figures = judged(run).figures
+    assert list(figures) == list(NAMES)
+    assert figures["confirmed"] == figures["injections"]
+
+
+def leave(run: MadeRun) -> None:
+    """A read and a write, by the client's own choice."""
+    for id in ("a-50", "a-51"):
+        change(run.clients, id, status=0, error="gave_up", instance="")
+
+
+def test_what_its_client_left_is_no_failure(run: MadeRun) -> None:
+    leave(run)
+    verdict = judged(run, causes=[])
+    assert broken(verdict) == {}
+    assert (verdict.figures["failed"], verdict.figures["indeterminate"]) == (0, 0)
+    with accounted(run) as rows:
+        left = rows.sql("SELECT DISTINCT outcome, cause FROM requests WHERE outcome <> 'answered'")
+        assert left.fetchall() == [("indeterminate", "client_left")]
 
 
 def nothing(_run: MadeRun) -> None: ...
@@ -115,11 +151,11 @@ def nothing(_run: MadeRun) -> None: ...
 # A bound, what makes its figure, the figure, what is just below it, other bounds that this needs
 # to be wider, and the requests that are beyond the smaller bound.
 CASES: list[tuple[str, Callable[[MadeRun], None], Any, Any, dict[str, Any], list[str]]] = [
-    ("failed_repeatable", fail_repeatable, 2, 1, {}, ["a-50", "a-52"]),
-    ("failed_once", fail_once, 2, 1, {}, ["once-0", "once-1"]),
+    ("failed_retryable", fail_retryable, 2, 1, {}, ["a-50", "a-52"]),
+    ("failed_non_retryable", fail_non_retryable, 2, 1, {}, ["once-0", "once-1"]),
     ("indeterminate", leave_unknown, 2, 1, {}, ["a-51", "a-53"]),
     ("not_sent", leave_unsent, 2, 1, {}, ["b-0", "b-1"]),
-    ("moved_on", move_on, 2, 1, {}, ["b-0", "a-40"]),
+    ("retried", move_on, 2, 1, {}, ["b-0", "a-40"]),
     ("delayed", delay, 2, 1, {}, ["b-0", "b-1"]),
     ("p99_baseline_ms", slow_down(106.0), 20, 19.999, {}, ["b-0"]),
     ("p99_faults_ms", slow_down(110.0), 20, 19.999, {}, ["b-0"]),
@@ -129,11 +165,13 @@ CASES: list[tuple[str, Callable[[MadeRun], None], Any, Any, dict[str, Any], list
     ("p99_ratio", slow_down(114.0), 2, 1.99, {}, []),
     ("p99_faults_ratio", slow_down(110.0), 2, 1.99, {}, []),
     ("recovery_s", die_longer, 1.5, 1.499, {}, []),
-    ("settle_s", fail_late, 5.0, 4.999, {"failed_repeatable": 1}, []),
-    ("goodput_s", never_settle, 2.0, 1.999, {"failed_repeatable": 1}, []),
+    ("settle_s", fail_late, 5.0, 4.999, {"failed_retryable": 1}, []),
+    ("goodput_s", never_settle, 2.0, 1.999, {"failed_retryable": 1}, []),
     ("deaths", die_longer, 2, 1, {}, []),
+    ("deaths_per_request", die_with_it, 2, 1, {}, []),
     ("hang_kills", kill_hung, 2, 1, {}, []),
     ("retries_per_request", try_again, 0.0769, 0.0768, {}, []),
+    ("max_in_flight", crowd, 4, 3, {}, []),
 ]
 
 
@@ -155,9 +193,9 @@ def test_a_bound_that_is_reached_is_kept_and_beyond_it_fails(
 
 
 LOWER_CASES: list[tuple[str, Callable[[MadeRun], None], int, dict[str, Any]]] = [
-    ("moved_on_min", nothing, 1, {}),
-    ("failed_once_min", fail_once, 2, {"failed_once": 2}),
-    ("held_requests_min", wait_in_hold, 2, {}),
+    ("retried_min", nothing, 1, {}),
+    ("failed_non_retryable_min", fail_non_retryable, 2, {"failed_non_retryable": 2}),
+    ("queued_min", wait_in_hold, 2, {}),
     ("hang_kills_min", kill_hung, 2, {}),
 ]
 
@@ -202,9 +240,9 @@ def test_every_bound_is_tried_above() -> None:
 
 
 def test_a_drill_that_says_nothing_allows_no_failure(run: MadeRun) -> None:
-    for make in (fail_repeatable, fail_once, leave_unknown, leave_unsent):
+    for make in (fail_retryable, fail_non_retryable, leave_unknown, leave_unsent):
         make(run)
-    wanted = ("failed_repeatable", "failed_once", "indeterminate", "not_sent")
+    wanted = ("failed_retryable", "failed_non_retryable", "indeterminate", "not_sent")
     assert broken(judged(run)) == dict.fromkeys(wanted, "FAIL")
 
 
@@ -219,7 +257,7 @@ def test_latencies_prove_nothing_when_the_generator_was_late(run: MadeRun) -> No
         "p99_baseline_ms": 20, "p99_faults_ms": 20, "max_faults_ms": 20, "p99_recovery_ms": 20,
         "p99_ratio": 1.5, "p99_faults_ratio": 1.5, "delayed": 0,
     }  # fmt: skip
-    others: dict[str, Any] = {"failed_repeatable": 0, "settle_s": 4, "recovery_s": 1}
+    others: dict[str, Any] = {"failed_retryable": 0, "settle_s": 4, "recovery_s": 1}
     with accounted(run) as rows:
         bounds = latencies | others | {"late_baseline_ms": 100}
         kept = judge_small(rows, late_p99_ms=200, **bounds)
@@ -253,7 +291,7 @@ def test_an_instance_that_stays_dead_took_at_least_until_the_end(run: MadeRun) -
 
 def test_what_failed_before_the_faults_were_over_does_not_count_to_settling(run: MadeRun) -> None:
     change(run.clients, "a-37", **GAVE_UP, done=KILL + 0.02)
-    verdict = judged(run, failed_repeatable=1, settle_s=0)
+    verdict = judged(run, failed_retryable=1, settle_s=0)
     assert verdict.figures["settle_s"] == 0
     assert verdict.verdict == "PASS"
 
@@ -262,11 +300,11 @@ def test_what_failed_before_the_faults_were_over_does_not_count_to_settling(run:
 
 
 def test_other_causes_than_the_allowed_ones_fail(run: MadeRun) -> None:
-    fail_repeatable(run)
-    fail_once(run)
+    fail_retryable(run)
+    fail_non_retryable(run)
     with accounted(run) as rows:
-        allowed = {"failed_repeatable": 2, "failed_once": 2}
-        both = judge_small(rows, **allowed, causes=["client_timeout", "reset_once"])
+        allowed = {"failed_retryable": 2, "failed_non_retryable": 2}
+        both = judge_small(rows, **allowed, causes=["client_timeout", "reset_not_retried"])
         one = judge_small(rows, **allowed, causes=["client_timeout"])
         none = judge_small(rows, **allowed, causes=[])
         unheard = judge_small(rows, **allowed, causes=["client_timeout", "reset_onec"])
@@ -282,9 +320,9 @@ def test_other_causes_than_the_allowed_ones_fail(run: MadeRun) -> None:
 
 
 def test_the_errors_of_the_client_are_bounded_by_class(run: MadeRun) -> None:
-    fail_repeatable(run)
+    fail_retryable(run)
     with accounted(run) as rows:
-        allowed = {"failed_repeatable": 2}
+        allowed = {"failed_retryable": 2}
         kept = judge_small(rows, **allowed, errors={"timeout": 2, "refused": 0})
         over = judge_small(rows, **allowed, errors={"timeout": 1, "refused": 0})
     assert broken(kept) == {}

@@ -4,15 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from bulkhead.accounting import account
 from bulkhead.judge.figures import NAMES
 from bulkhead.judge.verdict import Verdict
-from tests.judge.made import broken, change, check, good_run, judge_small, judged, tampered, without
+from tests.judge.made import broken, change, check, judge_small, judged, tampered, without
 from tests.support.runs import OFFSET, MadeRun
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> MadeRun:
-    return good_run(tmp_path / "run")
 
 
 def assert_invalid(verdict: Verdict, name: str, *, says: str = "", count: int = 1) -> None:
@@ -60,7 +56,8 @@ def test_a_run_whose_instances_nobody_watched(run: MadeRun) -> None:
 def test_two_requests_of_one_id(run: MadeRun) -> None:
     run.client("a-30", planned=106.1, sent=106.1, done=106.11, instance="api-3")
     verdict = judged(run)
-    assert broken(verdict) == {"run_complete": "INVALID"}
+    # The second one cannot be what the proxy has logged.
+    assert broken(verdict) == {"run_complete": "INVALID", "observers_agree": "INVALID"}
     assert "86 client rows with 85 ids" in check(verdict, "run_complete").message
 
 
@@ -89,6 +86,36 @@ def test_only_a_drill_with_faults_needs_their_phase(run: MadeRun) -> None:
     assert judged(run, planned=0).verdict == "PASS"
 
 
+# rows_written
+
+
+def test_rows_that_a_service_could_not_write(run: MadeRun) -> None:
+    run.dropped("api-1", t=109.0, n=3)
+    run.dropped("api-2", t=109.0, n=4)
+    verdict = judged(run)
+    assert_invalid(verdict, "rows_written", says="4 service rows of api-2", count=2)
+    assert check(verdict, "rows_written").figure == "7 rows lost"
+
+
+def test_rows_that_the_watchdog_could_not_write(run: MadeRun) -> None:
+    run.watch(109.0, "dropped", "watch", "2")
+    assert_invalid(judged(run), "rows_written", says="2 watch rows of watch could not be written")
+
+
+def test_a_line_that_was_cut(run: MadeRun) -> None:
+    folder = run.write()
+    folder.proxy_rows.write_bytes(folder.proxy_rows.read_bytes() + b'{"id":"a-99","prox')
+    with account.opened(folder) as rows:
+        assert_invalid(judge_small(rows), "rows_written", says="1 lines of proxy.jsonl were cut")
+
+
+def test_where_rows_are_lost_a_missing_row_proves_nothing(run: MadeRun) -> None:
+    without(run.proxies, "a-30")
+    assert broken(judged(run)) == {"accounted": "FAIL"}
+    run.dropped("api-1", t=109.0, n=3)
+    assert broken(judged(run)) == {"accounted": "INVALID", "rows_written": "INVALID"}
+
+
 # clocks_agree
 
 
@@ -114,7 +141,7 @@ def test_a_wall_clock_that_was_set_during_the_run(run: MadeRun, ended: float) ->
 def test_a_request_that_its_client_gave_up_may_be_logged_later(run: MadeRun) -> None:
     change(run.clients, "a-30", status=0, error="timeout", instance="")
     change(run.proxies, "a-30", ended=OFFSET + 108, took=1.9, status=499)
-    assert judged(run, failed_repeatable=1).verdict == "PASS"
+    assert judged(run, failed_retryable=1).verdict == "PASS"
 
 
 # observers_agree
@@ -131,22 +158,22 @@ def test_an_answer_that_is_another_one_to_the_proxy(run: MadeRun) -> None:
     assert_invalid(judged(run), "observers_agree", count=2)
 
 
-# foreign
+# unrelated
 
 
 def test_a_request_that_no_client_knows(run: MadeRun) -> None:
     run.proxy("somebody-1", ended=OFFSET + 106.0)
     verdict = judged(run)
-    assert_invalid(verdict, "foreign")
-    assert check(verdict, "foreign").examples == ("somebody-1",)
-    assert verdict.figures["foreign"] == 1
+    assert_invalid(verdict, "unrelated")
+    assert check(verdict, "unrelated").examples == ("somebody-1",)
+    assert verdict.figures["unrelated"] == 1
 
 
 def test_an_execution_and_an_effect_that_no_client_knows(run: MadeRun) -> None:
     run.begin("somebody-1", t=106.0)
     run.effect("somebody-2")
     run.entry("entry-somebody-2")
-    assert_invalid(judged(run), "foreign", count=2)
+    assert_invalid(judged(run), "unrelated", count=2)
 
 
 def test_probes_and_sub_requests_are_not_foreign(run: MadeRun) -> None:
@@ -178,5 +205,5 @@ def test_what_the_stack_did_wrong_outranks_poor_evidence(run: MadeRun) -> None:
     run.proxy("somebody-1", ended=OFFSET + 106.0)
     without(run.proxies, "a-30")
     verdict = judged(run)
-    assert broken(verdict) == {"foreign": "INVALID", "accounted": "FAIL"}
+    assert broken(verdict) == {"unrelated": "INVALID", "accounted": "FAIL"}
     assert verdict.verdict == "FAIL"

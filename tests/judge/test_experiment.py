@@ -1,22 +1,15 @@
 """Faults and a load that were not what the drill asked for: INVALID."""
 
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from tests.judge.made import KILL, accounted, broken, change, check, good_run, judge_small, judged
+from tests.judge.made import KILL, accounted, broken, change, check, judge_small, judged
 from tests.judge.test_evidence import assert_invalid
 from tests.support.runs import MadeRun
 
-
-@pytest.fixture
-def run(tmp_path: Path) -> MadeRun:
-    return good_run(tmp_path / "run")
-
-
-# faults_held
+# faults_confirmed
 
 
 def test_a_drill_without_faults_needs_none(run: MadeRun) -> None:
@@ -26,28 +19,30 @@ def test_a_drill_without_faults_needs_none(run: MadeRun) -> None:
 
 def test_a_fault_that_was_planned_and_never_happened(run: MadeRun) -> None:
     assert_invalid(
-        judged(run, planned=2), "faults_held", says="1 injections, though 2 were planned"
+        judged(run, planned=2), "faults_confirmed", says="1 injections, though 2 were planned"
     )
 
 
 def test_a_fault_that_nobody_planned(run: MadeRun) -> None:
     assert_invalid(
-        judged(run, planned=0), "faults_held", says="1 injections, though 0 were planned"
+        judged(run, planned=0), "faults_confirmed", says="1 injections, though 0 were planned"
     )
 
 
 def test_a_fault_that_did_not_take_hold(run: MadeRun) -> None:
     run.injection(
-        2, "hang", "api-2", 109, held=None, heal=None, healed=None, failed="still answers"
+        2, "hang", "api-2", 109, confirmed=None, heal=None, healed=None, failed="still answers"
     )
     assert_invalid(
-        judged(run, planned=2), "faults_held", says="hang on api-2, injection 2: still answers"
+        judged(run, planned=2), "faults_confirmed", says="hang on api-2, injection 2: still answers"
     )
 
 
 def test_a_fault_of_which_nothing_more_is_known(run: MadeRun) -> None:
-    run.injection(2, "hang", "api-2", 109, held=None, heal=None, healed=None)
-    assert_invalid(judged(run, planned=2), "faults_held", says="injection 2: did not take hold")
+    run.injection(2, "hang", "api-2", 109, confirmed=None, heal=None, healed=None)
+    assert_invalid(
+        judged(run, planned=2), "faults_confirmed", says="injection 2: did not take hold"
+    )
 
 
 def test_half_of_the_injections_may_find_nothing_to_be_done_to(run: MadeRun) -> None:
@@ -55,7 +50,9 @@ def test_half_of_the_injections_may_find_nothing_to_be_done_to(run: MadeRun) -> 
     assert judged(run, planned=2).verdict == "PASS"
     run.injection(3, "kill", "any api", 110, skipped="nothing was alive")
     assert_invalid(
-        judged(run, planned=3), "faults_held", says="2 of 3 injections found nothing to be done to"
+        judged(run, planned=3),
+        "faults_confirmed",
+        says="2 of 3 injections found nothing to be done to",
     )
 
 
@@ -63,10 +60,10 @@ def test_a_run_in_which_every_injection_was_skipped(run: MadeRun) -> None:
     run.events[:] = [one for one in run.events if not one.fault]
     run.injection(1, "kill", "any api", KILL, skipped="nothing was alive")
     verdict = judged(run)
-    assert_invalid(verdict, "faults_held", says="not one injection took hold", count=2)
+    assert_invalid(verdict, "faults_confirmed", says="not one injection took hold", count=2)
 
 
-# faults_undone
+# faults_healed
 
 
 @pytest.mark.parametrize(
@@ -80,7 +77,7 @@ def test_a_run_in_which_every_injection_was_skipped(run: MadeRun) -> None:
 def test_a_fault_that_was_not_undone(run: MadeRun, ends: dict[str, Any], says: str) -> None:
     run.injection(2, "slow", "api-2", 109, **ends)
     assert_invalid(
-        judged(run, planned=2), "faults_undone", says=f"slow on api-2, injection 2: {says}"
+        judged(run, planned=2), "faults_healed", says=f"slow on api-2, injection 2: {says}"
     )
 
 
@@ -89,7 +86,7 @@ def test_a_fault_that_was_still_in_force_in_the_recovery(run: MadeRun) -> None:
     assert judged(run, planned=2).verdict == "PASS"
     run.injection(3, "slow", "api-3", 109, heal=2.9, healed=3.001)
     says = "slow on api-3, injection 3: was still in force when the recovery began"
-    assert_invalid(judged(run, planned=3), "faults_undone", says=says)
+    assert_invalid(judged(run, planned=3), "faults_healed", says=says)
 
 
 # load_sufficient

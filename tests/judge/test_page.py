@@ -4,11 +4,12 @@ import json
 import re
 from pathlib import Path
 
-from bulkhead.judge import evidence, experiment, figures, promises
+from bulkhead.judge import experiment, rules
 from bulkhead.judge.bounds import LOWER, UPPER
-from bulkhead.judge.case import Rule
+from bulkhead.judge.case import VALUES
 from bulkhead.judge.expect import Expect
 from bulkhead.judge.figures import NAMES
+from bulkhead.judge.judge import EVIDENCE
 from bulkhead.judge.verdict import CODES
 
 PAGE = Path("docs/verdict.md").read_text()
@@ -25,18 +26,12 @@ def names(text: str) -> list[str]:
     return [name for row in rows for name in re.findall(r"`(\w+)`", row)]
 
 
-def called(rules: tuple[Rule, ...]) -> list[str]:
-    return [rule.__name__ for rule in rules]
-
-
 def test_every_check_is_in_the_section_that_says_what_decides() -> None:
-    invalid = (evidence.not_empty, *evidence.RULES, *experiment.RULES)
-    assert names(section("Is there evidence, and was the run what was asked for?")) == called(
-        invalid
-    )
-    assert names(section("The promises")) == called(promises.RULES)
-    for rule in promises.NOTES:
-        assert f"`{rule.__name__}` is noted and decides nothing" in PAGE
+    invalid = section("Is there evidence, and was the run what was asked for?")
+    assert names(invalid) == ["not_empty", *EVIDENCE]
+    assert names(section("The promises")) == list(rules.PROMISES)
+    for name in rules.NOTES:
+        assert f"`{name}` is noted and decides nothing" in PAGE
 
 
 def test_every_bound_is_documented_with_its_default() -> None:
@@ -59,12 +54,13 @@ def test_every_figure_is_documented() -> None:
 
 def test_the_constants_on_the_page_are_those_of_the_code() -> None:
     for what in (
-        f"more than {1000 * evidence.SERVICE_CLOCK_S:g} ms before its request was sent",
-        f"more than {evidence.PROXY_CLOCK_S:g} s before it",
+        f"more than {1000 * VALUES['service_clock']:g} ms before its request was sent",
+        f"more than {VALUES['proxy_clock']:g} s before it",
         f"of more than {experiment.GAP_S:g} s, or of more than {experiment.GAP_ARRIVALS} mean gaps",
-        f"within {promises.SLACK_S:g} s of an injection of "
-        + " or ".join(f"`{fault}`" for fault in promises.WORKER_FAULTS),
-        f"{100 * figures.GOOD_SHARE:g} % of the requests were answered within {figures.GOOD_S:g} s",
+        f"within {VALUES['slack']:g} s of an injection of "
+        + " or ".join(f"`{fault}`" for fault in VALUES["worker_faults"]),
+        f"{100 * VALUES['good_share']:g} % of the requests were answered "
+        f"within {VALUES['good_s']:g} s",
     ):
         assert what in PAGE, what
     assert experiment.PHASE_PART == 5, "the page says: a fifth"

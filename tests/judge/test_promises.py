@@ -1,44 +1,29 @@
 """The promises of every drill: from a good run, one thing broken each."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bulkhead.accounting import account
-from bulkhead.judge.verdict import Verdict
 from tests.judge.made import (
     KILL,
     accounted,
+    assert_fails,
     broken,
     change,
     check,
-    good_run,
     judge_small,
+    judge_whole,
     judged,
     without,
 )
-from tests.support.runs import OFFSET, Failed, MadeRun
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> MadeRun:
-    return good_run(tmp_path / "run")
-
-
-def assert_fails(verdict: Verdict, name: str, *examples: str) -> None:
-    """This check alone fails, and names who offends."""
-    assert broken(verdict) == {name: "FAIL"}
-    assert verdict.verdict == "FAIL"
-    found = check(verdict, name)
-    assert (found.examples, found.count) == (examples, len(examples))
-    assert found.message
+from tests.support.runs import OFFSET, Failed, MadeRun, address, boot
 
 
 def test_a_good_run_passes(run: MadeRun) -> None:
     """From its file, as `bulkhead judge` has it; the other tests have their account in memory."""
     with account.opened(run.write()) as rows:
-        verdict = judge_small(rows)
+        verdict = judge_whole(rows)
     assert broken(verdict) == {}
     assert verdict.verdict == "PASS"
 
@@ -51,8 +36,8 @@ def test_an_answer_that_the_proxy_does_not_know_is_unaccounted(run: MadeRun) -> 
     assert_fails(judged(run), "accounted", "a-30")
 
 
-def killed_worker(run: MadeRun, at: float, held: float = 0.01) -> None:
-    run.injection(2, "nginx_worker", "proxy", at, held=held)
+def killed_worker(run: MadeRun, at: float, confirmed: float = 0.01) -> None:
+    run.injection(2, "nginx_worker", "proxy", at, confirmed=confirmed)
 
 
 def test_an_answer_that_a_killed_worker_did_not_log_is_excused(run: MadeRun) -> None:
@@ -80,7 +65,7 @@ def test_a_killed_worker_excuses_no_more_answers_than_it_had_in_hand(run: MadeRu
     """Nothing was in flight at 108.6, so one answer at most can have been about to be logged."""
     for id in ("a-42", "a-43"):  # answered at 108.51 and 108.71
         without(run.proxies, id)
-    killed_worker(run, at=108.65, held=0.01)
+    killed_worker(run, at=108.65, confirmed=0.01)
     verdict = judged(run, planned=2)
     assert check(verdict, "accounted").count == 1
     change(run.clients, "a-41", done=108.7)  # these two were in flight at 108.65
@@ -114,9 +99,8 @@ def test_an_execution_at_each_instance_that_was_tried_is_explained(run: MadeRun)
 
 
 def test_a_request_that_the_client_sent_twice(run: MadeRun) -> None:
-    run.proxy(
-        "a-30", ended=OFFSET + 106.109, instance="api-3", proxy_id="another", addrs="127.0.0.1:8103"
-    )
+    again = {"instance": "api-3", "boot": boot("api-3"), "addrs": address("api-3")}
+    run.proxy("a-30", ended=OFFSET + 106.109, proxy_id="another", **again)
     verdict = judged(run)
     assert_fails(verdict, "sent_once", "a-30")
     assert verdict.figures["resent"] == 1
@@ -178,7 +162,8 @@ def test_a_replayed_answer_is_found_by_its_key(run: MadeRun) -> None:
     run.request("b-1", 110.05, effect="create", key="key-b", client=unknown)
     run.request("b-2", 110.15, effect="create", key="key-b", applied=None)
     assert judged(run, indeterminate=1).verdict == "PASS"
-    change(run.clients, "b-2", key="another")
+    for rows in (run.clients, run.proxies):
+        change(rows, "b-2", key="another")
     assert_fails(judged(run, indeterminate=1), "nothing_lost", "b-2")
 
 
@@ -218,6 +203,7 @@ def test_a_request_that_was_applied_twice(run: MadeRun) -> None:
 def test_a_key_that_was_applied_under_two_ids(run: MadeRun) -> None:
     change(run.effects, "a-36", key="key-a-31")
     change(run.clients, "a-36", key="key-a-31")
+    change(run.proxies, "a-36", key="key-a-31")
     assert_fails(judged(run), "nothing_doubled", "a-36")
 
 
@@ -275,84 +261,15 @@ def test_what_is_harmless_may_be_executed_again(run: MadeRun) -> None:
     assert judged(run).verdict == "PASS"
 
 
-def test_a_request_of_class_once_that_was_executed_again(run: MadeRun) -> None:
+def test_a_non_retryable_request_that_was_executed_again(run: MadeRun) -> None:
     """Though it was applied once: its first instance died before the commit."""
     died(run, "b-1", "")
     assert_fails(judged(run), "nothing_repeated", "b-1")
 
 
-def test_a_request_of_class_once_that_was_refused_and_moved_on(run: MadeRun) -> None:
+def test_a_non_retryable_request_that_was_refused_and_retried(run: MadeRun) -> None:
     unkeyed(run, "b-1", 110.05, failed=[Failed("api-1", "refused")])
     assert judged(run).verdict == "PASS"
-
-
-# nothing_stale
-
-
-def writes(run: MadeRun, older: dict[str, Any], newer: dict[str, Any], first: str) -> None:
-    """Two PUTs of one entry, sent at 110.05 and 110.15, of which the ledger applies one first."""
-    run.request("made", 109.05, effect="create", entry="entry-o")
-    asked = {"older": (110.05, older), "newer": (110.15, newer)}
-    for id in (first, "older" if first == "newer" else "newer"):
-        at, client = asked[id]
-        run.request(id, at, effect="replace", entry="entry-o", client=client)
-
-
-def test_an_older_write_that_overwrites_a_newer_one_is_stale(run: MadeRun) -> None:
-    writes(run, older={"done": 110.14}, newer={}, first="newer")
-    verdict = judged(run)
-    assert_fails(verdict, "nothing_stale", "older")
-    assert verdict.figures["stale"] == 1
-
-
-def test_a_late_write_of_a_client_that_had_given_up_is_stale(run: MadeRun) -> None:
-    gave_up = {"done": 110.14, "status": 0, "error": "timeout", "instance": ""}
-    writes(run, older=gave_up, newer={}, first="newer")
-    assert_fails(judged(run, indeterminate=1), "nothing_stale", "older")
-
-
-def test_writes_that_overlap_may_be_applied_in_either_order(run: MadeRun) -> None:
-    writes(run, older={"done": 110.155}, newer={}, first="newer")
-    assert judged(run).verdict == "PASS"
-
-
-def test_a_write_that_ends_as_the_next_is_sent_may_be_applied_after_it(run: MadeRun) -> None:
-    writes(run, older={"done": 110.15}, newer={}, first="newer")
-    assert judged(run).verdict == "PASS"
-
-
-def test_writes_in_the_order_of_their_sending_are_not_stale(run: MadeRun) -> None:
-    writes(run, older={"done": 110.14}, newer={}, first="older")
-    assert judged(run).verdict == "PASS"
-
-
-def test_a_newer_write_that_was_not_acknowledged_may_be_overwritten(run: MadeRun) -> None:
-    unknown = {"status": 0, "error": "timeout", "instance": ""}
-    writes(run, older={"done": 110.14}, newer=unknown, first="newer")
-    assert judged(run, indeterminate=1).verdict == "PASS"
-
-
-def test_writes_of_different_entries_are_in_no_order(run: MadeRun) -> None:
-    run.request("newer", 110.15, effect="create")
-    run.request("older", 110.05, effect="create", client={"done": 110.14})
-    assert judged(run).verdict == "PASS"
-
-
-def test_a_write_far_behind_a_newer_one_is_stale_too(run: MadeRun) -> None:
-    writes(run, older={"done": 110.14}, newer={}, first="newer")
-    moved = run.effects.pop()
-    assert moved.request_id == "older"
-    for number in range(3):  # an unacknowledged write between the two hides nothing
-        run.request(
-            f"b-{number}",
-            110.2 + number / 100,
-            effect="replace",
-            entry="entry-o",
-            client={"status": 0, "error": "timeout", "instance": ""},
-        )
-    run.effect("older", key="key-older", op="replace", entry_id="entry-o", version=6)
-    run.entry("entry-o", 6)
-    assert check(judged(run), "nothing_stale").examples == ("older",)
 
 
 # explained
@@ -361,14 +278,14 @@ def test_a_write_far_behind_a_newer_one_is_stale_too(run: MadeRun) -> None:
 def test_a_failure_that_nothing_explains(run: MadeRun) -> None:
     change(run.clients, "a-42", status=0, error="reset", instance="")
     without(run.proxies, "a-42")
-    verdict = judged(run, failed_repeatable=1)
+    verdict = judged(run, failed_retryable=1)
     assert_fails(verdict, "explained", "a-42")
     assert verdict.figures["unexplained"] == 1
 
 
 def test_a_failure_with_a_cause_is_explained(run: MadeRun) -> None:
     change(run.clients, "a-42", status=0, error="timeout", instance="")
-    assert judged(run, failed_repeatable=1).verdict == "PASS"
+    assert judged(run, failed_retryable=1).verdict == "PASS"
 
 
 def test_a_cause_or_none_that_is_not_of_the_closed_set_is_no_explanation(run: MadeRun) -> None:
@@ -376,7 +293,7 @@ def test_a_cause_or_none_that_is_not_of_the_closed_set_is_no_explanation(run: Ma
     with accounted(run) as rows:
         for cause in ("bad luck", ""):
             rows.execute("UPDATE requests SET cause = ? WHERE id = 'a-42'", [cause])
-            assert_fails(judge_small(rows, failed_repeatable=1), "explained", "a-42")
+            assert_fails(judge_small(rows, failed_retryable=1), "explained", "a-42")
 
 
 # all_back
@@ -392,16 +309,16 @@ def test_an_instance_that_is_still_stopped(run: MadeRun) -> None:
     assert_fails(judged(run), "all_back", "api-1")
 
 
-# ghosts
+# unacknowledged
 
 
-def test_a_ghost_is_a_figure_and_decides_nothing(run: MadeRun) -> None:
+def test_an_unacknowledged_effect_is_a_figure_and_decides_nothing(run: MadeRun) -> None:
     change(run.clients, "a-41", status=0, error="timeout", instance="")
     change(run.clients, "a-42", status=0, error="timeout", instance="")  # a read
-    verdict = judged(run, indeterminate=1, failed_repeatable=1)
+    verdict = judged(run, indeterminate=1, failed_retryable=1)
     assert verdict.verdict == "PASS"
-    assert verdict.figures["ghosts"] == 1
-    found = check(verdict, "ghosts")
+    assert verdict.figures["unacknowledged"] == 1
+    found = check(verdict, "unacknowledged")
     assert (found.verdict, found.examples) == ("INFO", ("a-41",))
 
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from bulkhead.testing import wait_until
 from tests.support.stack import Stack, running_stack
-from tests.support.waiting import wait_until
 
 PROGRAMS = ("supervisord", "nginx", "watch", "api-1", "api-2", "web-1", "web-2")
 SMALL = ("services.api.instances=2", "services.web.instances=2", "services.web.workers=1")
@@ -30,6 +30,6 @@ def stack(shared: Stack) -> Iterator[Stack]:
     assert "nothing differs" in left
     ready = {name: one["ready"] for name, one in shared.status().items()}
     assert ready == dict.fromkeys(PROGRAMS, True)
-    assert list(shared.home.out.glob("*")) == []
+    assert list(shared.home.drained.glob("*")) == []
     # Old workers of nginx may still be announcing their end when the new ones serve already.
     wait_until("nobody announces its end", lambda: not list(shared.home.closing.glob("*")))

@@ -6,10 +6,10 @@ import sys
 from typing import Any
 
 from bulkhead.records import ProxyRow
+from bulkhead.testing import wait_until
 from tests.support.rows import rows_so_far
 from tests.support.stack import ROOT, Stack
 from tests.support.trickle import Trickle
-from tests.support.waiting import wait_until
 
 VERBS = (["roll", "api"], ["scale", "api=3"], ["reload"], ["upgrade", "nginx"], ["reopen"])
 

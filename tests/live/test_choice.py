@@ -26,7 +26,7 @@ def test_weights_are_spread_out_as_nginx_does_it(tmp_path: Path) -> None:
         assert turns(proxy, 14) == "1121311" * 2
         proxy.tell(api_1="down")
         assert turns(proxy, 4) in ("2323", "3232")
-        proxy.tell(api_2="out")
+        proxy.tell(api_2="drained")
         assert turns(proxy, 3) == "333"
         proxy.tell(api_3="down")
         proxy.tell(api_2="up")

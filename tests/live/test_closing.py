@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.waiting import wait_until
+from bulkhead.testing import wait_until
 from tests.support.watched import watched
 
 pytestmark = pytest.mark.live

@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from bulkhead.records import ClientRow, read_rows
+from bulkhead.testing import wait_until
 from tests.support.stack import ROOT, Stack, new_stack
-from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.load]
 
@@ -88,8 +88,8 @@ def test_a_kill_is_survived_and_the_run_can_be_judged_elsewhere(
     # One of two, and so many requests that it surely has some when the watchdog sees it frozen.
     often = ["--set", "services.api.instances=2", "--set", "drill.load.rate=240"]
     verdict = run(stack, str(kill), *often, "--junit", str(junit), code=0)
-    assert verdict["figures"]["held"] == 1
-    assert verdict["figures"]["moved_on"] > 0
+    assert verdict["figures"]["confirmed"] == 1
+    assert verdict["figures"]["retried"] > 0
     assert "<testsuite " in junit.read_text()
     assert not (stack.home.path / "drill" / "run" / "stack.json").exists(), "its stack is still up"
 
@@ -107,7 +107,7 @@ def test_a_kill_is_survived_and_the_run_can_be_judged_elsewhere(
     assert "p99_faults_ms" in stack.bulkhead("compare", verdict["run"], str(elsewhere)).stdout
     page = Path(stack.bulkhead("report", str(elsewhere)).stdout.strip())
     assert "a drill for a test" in page.read_text()
-    moved = "select id from requests where moved_on limit 1"
+    moved = "select id from requests where retried limit 1"
     found = json.loads(stack.bulkhead("sql", str(elsewhere), moved, "--json").stdout)
     story = stack.bulkhead("report", str(elsewhere), "--request", found["id"]).stdout
     assert found["id"] in story
@@ -137,19 +137,19 @@ ENOUGH = 10
 
 def test_a_service_that_ignores_the_key_is_found_out(stack: Stack, tmp_path: Path) -> None:
     # What the hung instance has in hand is done elsewhere, and then once more when it goes on.
-    hang = drill_file(tmp_path, "hang", "any api", "hold_s = 2.5\n")
+    hang = drill_file(tmp_path, "hang", "any api", "duration_s = 2.5\n")
     broken_one = "services.api.app=tests.support.ignores_keys"
     verdict = run(stack, str(hang), *HANGING, "--set", broken_one, code=1)
     assert "nothing_doubled" in broken(verdict)
-    assert verdict["figures"]["moved_on"] > ENOUGH
+    assert verdict["figures"]["retried"] > ENOUGH
     assert verdict["figures"]["doubled"] > 0
 
 
 def test_the_same_hang_doubles_nothing_in_the_real_service(stack: Stack, tmp_path: Path) -> None:
     """The proof that the test above shows the service's fault and not the drill's."""
-    hang = drill_file(tmp_path, "hang", "any api", "hold_s = 2.5\n")
+    hang = drill_file(tmp_path, "hang", "any api", "duration_s = 2.5\n")
     verdict = run(stack, str(hang), *HANGING, code=0)
-    assert verdict["figures"]["moved_on"] > ENOUGH
+    assert verdict["figures"]["retried"] > ENOUGH
     assert verdict["figures"]["doubled"] == 0
 
 
@@ -162,7 +162,7 @@ def test_a_client_that_sends_again_is_found_out(stack: Stack, tmp_path: Path) ->
 
 
 def test_a_hang_becomes_a_crash_that_the_report_tells_of(stack: Stack, tmp_path: Path) -> None:
-    hang = drill_file(tmp_path, "hang", "any api", "hold_s = 3\n", "hang_kills_min = 1\n")
+    hang = drill_file(tmp_path, "hang", "any api", "duration_s = 3\n", "hang_kills_min = 1\n")
     verdict = run(stack, str(hang), code=0)
     folder = Path(verdict["run"])
     kinds = [json.loads(line)["kind"] for line in (folder / "watch.jsonl").read_text().splitlines()]
@@ -176,9 +176,9 @@ def test_a_hang_becomes_a_crash_that_the_report_tells_of(stack: Stack, tmp_path:
 
 
 def test_all_instances_die_and_everybody_waits_for_them(stack: Stack, tmp_path: Path) -> None:
-    kill = drill_file(tmp_path, "kill", "all api", "", "held_requests_min = 1\n")
+    kill = drill_file(tmp_path, "kill", "all api", "", "queued_min = 1\n")
     verdict = run(stack, str(kill), code=0)
-    assert verdict["figures"]["held_requests"] > 0
+    assert verdict["figures"]["queued"] > 0
     found = stack.bulkhead(
         "sql", verdict["run"], "select count(*) n from proxy where gave_up <> ''", "--json"
     )
@@ -251,7 +251,7 @@ def test_a_drill_whose_load_loses_a_worker_gives_no_verdict(stack: Stack, tmp_pa
 def test_rows_that_are_rotated_under_a_run_are_all_there(stack: Stack, tmp_path: Path) -> None:
     rotate = drill_file(tmp_path, "rotate", "files", "every_s = 1.5\ntimes = 3\n")
     verdict = run(stack, str(rotate), code=0)
-    assert verdict["figures"]["held"] == 3
+    assert verdict["figures"]["confirmed"] == 3
     rows = stack.home.path / "drill" / "rows"
     assert [path.name for path in sorted(rows.glob("proxy.jsonl.[0-9]"))] == [
         f"proxy.jsonl.{number}" for number in (1, 2, 3)
@@ -273,7 +273,7 @@ random = true
 fault = "hang"
 target = "any api"
 every_s = 13
-hold_s = 2
+duration_s = 2
 random = true
 [[faults]]
 fault = "kill_watch"
@@ -290,7 +290,7 @@ def test_a_short_soak_is_survived(stack: Stack, tmp_path: Path) -> None:
     soak = drill_file(tmp_path, "kill", "any api", SOAK, faults_s=15)
     verdict = run(stack, str(soak), code=0)
     assert verdict["figures"]["injections"] == 12
-    assert verdict["figures"]["held"] >= 10
+    assert verdict["figures"]["confirmed"] >= 10
 
 
 def test_a_run_too_small_to_mean_anything_is_invalid(stack: Stack, tmp_path: Path) -> None:
@@ -311,11 +311,13 @@ def test_here_uses_the_stack_that_is_up_and_leaves_it_up(stack: Stack, tmp_path:
     assert stack.bulkhead("drill", "steady", "--here", *other, check=False).returncode == 3
 
 
-@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGTERM] * 2], ids=["once", "twice"])
+@pytest.mark.parametrize(
+    "signals", [[signal.SIGINT], [signal.SIGTERM] * 2], ids=["non_retryable", "twice"]
+)
 def test_a_signal_undoes_the_fault_and_stops_everything(
     stack: Stack, tmp_path: Path, signals: list[signal.Signals]
 ) -> None:
-    hang = drill_file(tmp_path, "hang", "all api", "hold_s = 3600\n")
+    hang = drill_file(tmp_path, "hang", "all api", "duration_s = 3600\n")
     child = subprocess.Popen(
         [sys.executable, "-m", "bulkhead.cli", "drill", str(hang)],
         cwd=ROOT,
@@ -329,7 +331,9 @@ def test_a_signal_undoes_the_fault_and_stops_everything(
         found = [path.read_text() for path in stack.home.runs.glob("*/events.jsonl")]
         return [line for text in found for line in text.splitlines() if f'"{kind}"' in line]
 
-    wait_until("the fault is held", lambda: events("held") or child.poll() is not None, 40)
+    wait_until(
+        "the fault is confirmed", lambda: events("confirmed") or child.poll() is not None, 40
+    )
     assert child.poll() is None, "".join(child.communicate())
     for number in signals:  # a person who sees nothing happen presses it again
         child.send_signal(number)
@@ -352,7 +356,7 @@ def taken(pid: int, number: signal.Signals) -> bool:
     ("words", "code", "said"),
     [
         (["drill", "kill-won"], 2, "drill kill-won: no such drill; did you mean kill-one?"),
-        (["drill", "steady", "--seed", "-1"], 2, "drill: --seed -1: must be 0 or more"),
+        (["drill", "steady", "--seed", "-1"], 2, "drill: --seed -1: must be from 0 to"),
         (["drill", "steady", "--repeat", "0"], 2, "drill: --repeat 0: must be 1 to 100"),
         (
             ["drill", "slow-one", "--set", "stack.admin=false"],
@@ -363,7 +367,7 @@ def taken(pid: int, number: signal.Signals) -> bool:
         (["drill", "steady", "--set", "drill.load.rate=-1"], 3, "load.rate = -1: must be greater"),
         (["drill", "steady", "--set", "stack.rows=false"], 3, "stack.rows = false: a drill"),
         (["judge", "nowhere"], 2, "nowhere: is not the run folder of a drill"),
-        (["sql", "nowhere", "select 1"], 2, "nowhere: is not the run folder of a drill"),
+        (["sql", "nowhere", "select 1"], 2, "nowhere: is not the run folder: it has no client"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )  # fmt: skip

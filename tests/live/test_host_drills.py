@@ -10,8 +10,8 @@ import pytest
 
 from bulkhead.errors import StateError
 from bulkhead.hosts.containers import Containers
-from bulkhead.hosts.network import ip
-from bulkhead.topology.load import load
+from bulkhead.hosts.netns import ip
+from bulkhead.topology.parse import load
 from tests.support.spaces import require_namespaces
 from tests.support.stack import ROOT
 
@@ -42,7 +42,7 @@ def test_a_drill_breaks_hosts_in_namespaces(tmp_path_factory: pytest.TempPathFac
         bulkhead("down", "--set", f"stack.home={home}")
     (told,) = json.loads(done.stdout)
     assert (told["verdict"], done.returncode) == ("PASS", 0), done.stdout
-    assert told["figures"]["held"] == 2
+    assert told["figures"]["confirmed"] == 2
     run = Path(told["run"])
     facts = json.loads((run / "run.json").read_text())
     assert {name.partition(".")[2] for _, name, _ in facts["instances"]} == {"app-1", "app-2"}

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 
 import pytest
 
-from bulkhead.control import peers, process, record
+from bulkhead import peer_table, proc
+from bulkhead.proc import Process
 from bulkhead.records import WatchRow
-from bulkhead.watch.hosts import SILENT_S
+from bulkhead.supervise import record
+from bulkhead.testing import free_ports, wait_until
+from bulkhead.watchdog.hosts import SILENT_S
 from tests.support import databases
-from tests.support.ports import free_ports
 from tests.support.rows import rows_so_far
 from tests.support.stack import Stack
 from tests.support.trickle import Sent, trickle
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
 
@@ -35,24 +36,27 @@ class Hosts:
 
     def states(self, name: str) -> set[str]:
         """What nginx believes of the instances of one host."""
-        found = peers.read(self.proxy.home.internal_socket)
+        found = peer_table.read(self.proxy.home.internal_socket)
         return {one.state for one in found if one.name.endswith(f".{name}")}
 
     def all_up(self) -> bool:
         """Whether nginx knows every instance, and believes all of them up."""
-        found = peers.read(self.proxy.home.internal_socket)
+        found = peer_table.read(self.proxy.home.internal_socket)
         return [one.state for one in found] == ["up"] * 3 * len(NAMES)
 
     def kill(self, name: str) -> None:
-        """SIGKILL of everything that runs on a host."""
-        self.send(name, signal.SIGKILL)
+        """SIGKILL of everything on a host, which is stopped first: nobody starts anything again."""
+        self.send(name, signal.SIGSTOP)
+        wait_until("nothing is left of it", lambda: not self.send(name, signal.SIGKILL))
 
-    def send(self, name: str, number: signal.Signals) -> None:
-        """A signal to everything that runs on a host."""
+    def send(self, name: str, number: signal.Signals) -> list[Process]:
+        """A signal to everything that runs on a host, which is returned."""
         found = record.read(self.others[name].home)
         assert found
-        for one in found.members():
-            process.send(one, number)
+        members = found.members()
+        for one in members:
+            proc.send(one, number)
+        return members
 
 
 @pytest.fixture
@@ -109,7 +113,7 @@ def test_a_host_dies_and_comes_back(hosts: Hosts) -> None:
         before = len(load.sent)
         wait_until("both are used again", lambda: used(load.sent[before:]) == set(NAMES))
     # What the dead host had in hand and may not be sent twice is lost with it.
-    assert [one for one in load.failures if not one.name.startswith("once")] == []
+    assert [one for one in load.failures if not one.name.startswith("non_retryable")] == []
     said = [row.detail for row in watched(hosts) if row.target == "a"]
     assert said[0] == "heard for the first time"
     words = iter(line.split(" ")[0] for line in said[1:])  # on a busy machine silent more than once

@@ -1,7 +1,7 @@
 """Kill tests under running Locust load, over the real services. With `-s` each prints its figures.
 
 Each kills one process three times during a load and looks at every single request afterwards: no
-repeatable request failed, no acknowledged write is lost, none was done twice, the process is back,
+retryable request failed, no acknowledged write is lost, none was done twice, the process is back,
 and nothing else was touched.
 """
 
@@ -16,12 +16,13 @@ from typing import Any
 
 import pytest
 
+from bulkhead import proc
 from bulkhead.clock import now
-from bulkhead.control import process, record
-from bulkhead.control.status import status
 from bulkhead.records import ClientRow, ProxyRow, read_rows
+from bulkhead.supervise import record
+from bulkhead.supervise.status import status
+from bulkhead.testing import wait_until
 from tests.support.stack import ROOT, Stack, running_stack
-from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.load]
 
@@ -60,7 +61,7 @@ class Killed:
     after: Status
 
     @property
-    def moved_on(self) -> list[ProxyRow]:
+    def retried(self) -> list[ProxyRow]:
         """Requests that nginx had to try more than once."""
         return [row for row in self.proxy.values() if "," in row.statuses]
 
@@ -108,7 +109,7 @@ def kill_under_load(
     assert sum(row.sent > ready for row in client) > ENOUGH, "no load after the kills"
     killed = Killed(at, frozen, ready, client, proxy, json.loads(out), before, stack.status())
     print(
-        f"{len(client)} requests, {len(killed.failed)} failed, {len(killed.moved_on)} moved on, "
+        f"{len(client)} requests, {len(killed.failed)} failed, {len(killed.retried)} retried, "
         f"{killed.summary['writes']['acknowledged']} writes acknowledged, "
         f"{len(killed.summary['writes']['lost'])} lost, "
         f"{len(killed.summary['writes']['doubled'])} doubled"
@@ -125,17 +126,17 @@ def kill(
     Asking for the status wakes supervisord, so nothing here says how fast it recovers by itself.
     """
     pid = victim(look(stack))
-    found = process.find(pid)
+    found = proc.find(pid)
     assert found, "the victim has died before it was killed"
     frozen = now()
     if number == signal.SIGKILL:
         # Frozen for a moment it fills up: whoever is killed now surely has requests in hand.
-        assert process.send(found, signal.SIGSTOP)
+        assert proc.send(found, signal.SIGSTOP)
         wait_until("requests for the frozen process", lambda: now() - frozen > FROZEN_S)
     at = now()
     # On a slow machine the watchdog may have come first: it kills what is stopped, as we do.
-    assert process.send(found, number) or number == signal.SIGKILL
-    assert process.wait_gone(found, 15), "it does not die"
+    assert proc.send(found, number) or number == signal.SIGKILL
+    assert proc.wait_gone(found, 15), "it does not die"
 
     def all_ready() -> bool:
         seen = look(stack)
@@ -148,7 +149,7 @@ def kill(
 def look(stack: Stack) -> Status:
     """As `bulkhead status --json`, but without another process beside the load."""
     found = record.require(stack.home)
-    return {one.name: asdict(one) for one in status(found.resolved(), found).processes}
+    return {one.name: asdict(one) for one in status(found).processes}
 
 
 def growing_rows(stack: Stack) -> Path | None:
@@ -195,18 +196,18 @@ def test_an_instance(stack: Stack, name: str, number: signal.Signals) -> None:
     assert_nothing_failed(killed)
     if name == "api-2" and number == signal.SIGKILL:
         # Else its processes finish what they have, and nginx is told before anybody is refused.
-        assert killed.moved_on, "nobody noticed the kills, so the test shows nothing"
+        assert killed.retried, "nobody noticed the kills, so the test shows nothing"
     assert_kept_its_promises(killed, name)
     assert_restarted(killed, name)
 
 
 @BOTH
 def test_a_gunicorn_worker(stack: Stack, number: signal.Signals) -> None:
-    """The master's listener stays: only what was in flight in the killed worker moves on."""
+    """The master's listener stays: only what was in flight in the killed worker is retried."""
     killed = kill_under_load(stack, lambda status: int(status["web-2"]["workers"][0]), number)
     assert_nothing_failed(killed)
     if number == signal.SIGKILL:  # on SIGTERM it drains, and nobody has to notice
-        assert killed.moved_on, "nobody noticed the kills, so the test shows nothing"
+        assert killed.retried, "nobody noticed the kills, so the test shows nothing"
     assert_kept_its_promises(killed, "web-2")
     before, after = killed.before["web-2"], killed.after["web-2"]
     assert (after["pid"], after["restarts"]) == (before["pid"], before["restarts"])
@@ -255,7 +256,7 @@ def test_supervisord(stack: Stack) -> None:
         stack, lambda status: int(status["supervisord"]["pid"]), signal.SIGKILL
     )
     assert_nothing_failed(killed)
-    assert killed.moved_on == []
+    assert killed.retried == []
     assert_kept_its_promises(killed, "supervisord")
     before, after = killed.before["supervisord"], killed.after["supervisord"]
     assert after["restarts"] == before["restarts"] + KILLS

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -16,9 +18,9 @@ import psutil
 import pytest
 
 from bulkhead.records import ClientRow, ProxyRow, ServiceRow, read_rows
+from bulkhead.testing import wait_until
 from tests.support import databases
 from tests.support.stack import ROOT, Stack, new_stack
-from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.load]
 
@@ -30,9 +32,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield made
 
 
-def start(stack: Stack, *words: str) -> subprocess.Popen[str]:
+def start(stack: Stack, *words: str, prefix: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "bulkhead.cli", "load", *words],
+        [*prefix, sys.executable, "-m", "bulkhead.cli", "load", *words],
         cwd=ROOT,
         env={**os.environ, "BULKHEAD_SET": " ".join(stack.settings)},
         stdout=subprocess.PIPE,
@@ -75,7 +77,7 @@ def test_every_observer_tells_the_same_story(stack: Stack, workers: int) -> None
     client = list(read_rows(run / "client.jsonl", ClientRow))
     lines = subprocess.run(["wc", "-l", run / "client.jsonl"], capture_output=True, check=True)
     assert len(client) == figures["all"]["requests"] == int(lines.stdout.split()[0]) > 200
-    assert figures["all"]["ok"] == len(client)
+    assert figures["all"]["answered"] == len(client)
     assert {row.name for row in client} == set(figures["names"])
     assert str(len(client)) in (run / "locust.log").read_text(), "Locust counts otherwise"
 
@@ -83,7 +85,7 @@ def test_every_observer_tells_the_same_story(stack: Stack, workers: int) -> None
     assert len(ids) == len(client)
     proxy = [row for row in read_rows(run / "proxy.jsonl", ProxyRow) if row.id in ids]
     assert Counter(row.id for row in proxy) == Counter(ids), "a row each, no more and no less"
-    assert figures["proxy"] == {"logged": len(client), "moved_on": 0, "unknown": []}
+    assert figures["proxy"] == {"logged": len(client), "retried": 0, "unknown": []}
     by_id = {row.id: row for row in client}
     for row in proxy:
         sent = by_id[row.id]
@@ -168,6 +170,25 @@ def test_a_load_that_loses_a_process_says_so_in_one_line(
     assert not any(child.is_running() for child in children)
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_what_the_load_itself_runs_out_of_is_not_the_stacks_failure(
+    stack: Stack, workers: str
+) -> None:
+    stack.bulkhead("up")
+    words = ("--time", "60", "--users", "300", "--workers", workers, "--pace", "0.1")
+    load = start(stack, *words, prefix=("prlimit", "--nofile=100:100"))
+    out, said = load.communicate(timeout=60)
+    assert load.returncode == 7, said
+    assert said.count("\n") == 1
+    assert said.startswith(
+        "bulkhead: Too many open files: the load generator may open 100 files; raise the limit "
+        "(ulimit -Hn), or ask for fewer users: "
+    )
+    assert said.endswith(f"which says nothing about the stack; see {last_run(stack)}\n")
+    assert "the load generator has run out of something; stopping the load" in out
+    assert all(" 0 failed" in line for line in out.splitlines() if "requests/s" in line)
+
+
 def last_run(stack: Stack) -> Path:
     return max(stack.home.runs.iterdir(), key=lambda path: path.stat().st_ctime)
 
@@ -225,15 +246,28 @@ def test_the_web_ui_opens_and_its_load_is_summed_up(stack: Stack, workers: str) 
     assert "failed 0" in out
 
 
+def test_a_taken_port_of_the_web_ui_is_named_with_its_owner(stack: Stack) -> None:
+    with socket.create_server(("0.0.0.0", stack.ports[39])):
+        words = ("--ui", "--ui-port", str(stack.ports[39]))
+        refused = stack.bulkhead("load", *words, check=False)
+    assert (refused.returncode, refused.stderr.count("\n")) == (5, 1)
+    asked = f"bulkhead: load: --ui-port {stack.ports[39]}: pid {os.getpid()} "
+    said = re.escape(asked) + r"\(.*\) listens there already; stop that, or choose another port"
+    assert re.match(said, refused.stderr)
+    own = stack.bulkhead("load", "--ui", "--ui-port", str(stack.ports[0]), check=False)
+    assert "(nginx) listens there already" in own.stderr
+
+
 def test_locust_by_hand_works_too(stack: Stack, tmp_path: Path) -> None:
-    rows = tmp_path / "rows.jsonl"
+    rows, settings = tmp_path / "rows.jsonl", tmp_path / "settings.json"
+    settings.write_text(json.dumps({"rows": str(rows)}))
     done = subprocess.run(
         [
             Path(sys.executable).with_name("locust"), "-f", "loadtest/locustfile.py",
             "--headless", "-u", "5", "-r", "5", "-t", "2s", "--host", stack.url,
         ],
         cwd=ROOT,
-        env={**os.environ, "BULKHEAD_CLIENT_ROWS": str(rows)},
+        env={**os.environ, "BULKHEAD_LOAD_SETTINGS": str(settings)},
         capture_output=True,
         text=True,
         timeout=60,
@@ -246,9 +280,9 @@ def test_locust_by_hand_works_too(stack: Stack, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (("--users", "0"), "users and time must be above 0"),
-        (("--time", "0"), "users and time must be above 0"),
-        (("--pace", "-1"), "pace must not be below"),
+        (("--users", "0"), "load: --users 0: must be from 1 to 100,000"),
+        (("--time", "0"), "load: --time 0: must be from 1 to 86,400"),
+        (("--pace", "-1"), "load: --pace -1.0: must be from 0 to 1,000"),
         (("--shape", "square"), "invalid choice: 'square'"),
         (("--users", "many"), "invalid int value: 'many'"),
         (("--workers", "0"), "load: --workers 0: must be from 1 to 16: "),

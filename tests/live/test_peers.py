@@ -6,12 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bulkhead import clock
-from bulkhead.control import peers
-from bulkhead.control.nginx import generation
-from bulkhead.control.unix import UnixConnection
-from bulkhead.errors import StateError
-from tests.support.waiting import wait_until
+from bulkhead import clock, peer_table
+from bulkhead.http_probe import UnixConnection, generation
+from bulkhead.testing import wait_until
 from tests.support.watched import Watched, watched
 
 pytestmark = pytest.mark.live
@@ -46,20 +43,20 @@ def test_told_nothing_for_a_second_nginx_is_blind(tmp_path: Path) -> None:
     """Then it believes no `down`: who refuses moves the request on. Who is `out` stays out."""
     with watched(tmp_path / "home", ONE_WORKER, ROUND_ROBIN) as proxy:
         socket_path = proxy.home.internal_socket
-        told = peers.look(socket_path)
+        told = peer_table.look(socket_path)
         assert told
         assert not told.fresh
         assert {one.state for one in told.peers if one.service == "api"} == {"up"}
         proxy.serve("api-1", "api-3")
-        proxy.tell(api_1="down", api_2="down", api_3="out")
-        told = peers.look(socket_path)
+        proxy.tell(api_1="down", api_2="down", api_3="drained")
+        told = peer_table.look(socket_path)
         assert told
         assert told.fresh
         proxy.telling.clear()
         begun = clock.now()
         assert proxy.ask().instance == "api-1"
         assert 0.6 < clock.now() - begun < 1.5, "held until nginx is blind"
-        told = peers.look(socket_path)
+        told = peer_table.look(socket_path)
         assert told
         assert not told.fresh
         assert {proxy.ask().instance for _ in range(4)} == {"api-1"}
@@ -85,22 +82,19 @@ def test_told_nothing_for_a_second_nginx_is_blind(tmp_path: Path) -> None:
     ],
 )
 def test_a_malformed_table_changes_nothing(proxy: Watched, body: str, complaint: str) -> None:
-    before = peers.read(proxy.home.internal_socket)
+    before = peer_table.read(proxy.home.internal_socket)
     status, said = ask_peers(proxy, "PUT", body)
     assert status == 400
     assert said.startswith(complaint)
     assert said.count("\n") == 1
-    assert peers.read(proxy.home.internal_socket) == before
+    assert peer_table.read(proxy.home.internal_socket) == before
 
 
-def test_the_client_says_what_nginx_said(proxy: Watched) -> None:
-    one = peers.Peer("api", "api-1", "127.0.0.1:8101", 1)
-    with pytest.raises(StateError, match="400 to PUT /peers: line 2 names an instance for the sec"):
-        peers.put(proxy.home.internal_socket, [one, one])
-    assert ask_peers(proxy, "PUT", "")[0] == 400  # nobody is a word: an empty table is a mistake
-    peers.put(proxy.home.internal_socket, [])
-    assert peers.read(proxy.home.internal_socket) == []
-    assert peers.read(proxy.home.path / "no.sock") == []
+def test_nobody_is_a_word(proxy: Watched) -> None:
+    assert ask_peers(proxy, "PUT", "")[0] == 400  # an empty table is a mistake
+    assert ask_peers(proxy, "PUT", peer_table.table([]))[0] == 204
+    assert peer_table.read(proxy.home.internal_socket) == []
+    assert peer_table.read(proxy.home.path / "no.sock") == []
     assert ask_peers(proxy, "POST", "x")[0] == 405
 
 
@@ -123,10 +117,10 @@ def test_instances_are_reached_by_name_at_the_address_of_the_table(tmp_path: Pat
 
 def test_the_table_survives_a_reload(tmp_path: Path) -> None:
     with watched(tmp_path / "home") as proxy:
-        proxy.tell(api_2="out")
-        before = peers.read(proxy.home.internal_socket)
+        proxy.tell(api_2="drained")
+        before = peer_table.read(proxy.home.internal_socket)
         old = set(proxy.workers())
         proxy.telling.clear()
         proxy.signal_nginx(signal.SIGHUP)
         wait_until("new workers alone", lambda: not set(proxy.workers()) & old)
-        assert peers.read(proxy.home.internal_socket) == before
+        assert peer_table.read(proxy.home.internal_socket) == before

@@ -56,17 +56,15 @@ def test_weights_are_exact_and_spread_out(tmp_path: Path, balancer: str) -> None
 
 
 def ip_hash_choice(source: str, instances: int) -> str:
-    """nginx's ip_hash: the first three octets, hashed (ngx_http_upstream_ip_hash_module.c)."""
+    """nginx's ip_hash: the first three bytes, hashed (ngx_http_upstream_ip_hash_module.c)."""
     value = 89
-    for octet in source.split(".")[:3]:
-        value = (value * 113 + int(octet)) % 6271
+    for byte in source.split(".")[:3]:
+        value = (value * 113 + int(byte)) % 6271
     return f"api-{value % instances + 1}"
 
 
 @both
-def test_ip_hash_follows_the_first_three_octets_of_the_client(
-    tmp_path: Path, balancer: str
-) -> None:
+def test_ip_hash_follows_the_first_three_bytes_of_the_client(tmp_path: Path, balancer: str) -> None:
     sources = [f"127.{x}.{y}.{z}" for x in (0, 9, 77) for y in (0, 1, 200) for z in (1, 250)]
     with api(tmp_path, balancer, "policy=ip_hash") as stack:
         found = {
@@ -94,7 +92,7 @@ def moved_when_one_of_four_leaves(
 
 
 @both
-def test_consistent_hash_moves_only_the_keys_of_the_one_that_left(
+def test_consistent_hash_is_retriedly_the_keys_of_the_one_that_left(
     tmp_path: Path, balancer: str
 ) -> None:
     before, after = moved_when_one_of_four_leaves(tmp_path, balancer, "true")

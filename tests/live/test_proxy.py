@@ -9,12 +9,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bulkhead.control.supervisord import Supervisord
 from bulkhead.records import ProxyRow, read_rows
-from tests.support.http import Answer
+from bulkhead.supervisor_rpc import Supervisord
+from bulkhead.testing import Answer, wait_until
 from tests.support.rows import rows_so_far
 from tests.support.stack import ECHO, Stack, running_stack
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
 
@@ -213,7 +212,7 @@ def test_a_row_holds_every_attempt(stack: Stack) -> None:
     answer = stack.get("/api/x?y=%22&z=%C3%A9", headers={"X-Request-ID": "row-0001"})
     row = row_of(stack, "row-0001")
     assert (row.method, row.target, row.status) == ("GET", "/api/x?y=%22&z=%C3%A9", 200)
-    assert (row.complete, row.request_class, row.client) == ("OK", "repeatable", "127.0.0.1")
+    assert (row.complete, row.request_class, row.client) == ("OK", "retryable", "127.0.0.1")
     assert row.instance == answer.instance
     assert row.boot == answer.headers["X-Boot"]
     assert row.bytes == len(answer.body)
@@ -240,28 +239,77 @@ def test_a_hostile_request_cannot_break_the_rows(stack: Stack) -> None:
     rows = rows_so_far(stack.home.proxy_rows, ProxyRow)
     assert len(rows) == before + 4, "a connection without a request has no row"
     assert rows[-1].status == 400
+    lines = stack.home.proxy_rows.read_bytes().decode("utf-8", errors="strict").splitlines()
+    assert [json.loads(line)["target"] for line in lines[-3:-1]] == ["/api/\ufffd", "/api/"]
+    assert rows[-2].key == '"}\x01,{"\ufffd'
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        ("zürich".encode(), "zürich"),
+        ("💥".encode(), "💥"),
+        (b"z\xfcrich", "z\ufffd"),
+        (b"\xc0\xaf", "\ufffd"),  # an overlong form
+        (b"a\xed\xa0\x80", "a\ufffd"),  # a surrogate
+        (b"\xf4\x90\x80\x80", "\ufffd"),  # above U+10FFFF
+        ("ü".encode() * 3000 + b"\xe2\x82", "ü" * 3000 + "\ufffd"),
+        ("ü".encode() * 3900, "ü" * 3900),
+    ],
+)
+def test_rows_are_utf_8(stack: Stack, sent: bytes, shown: str) -> None:
+    before = stack.home.proxy_rows.stat().st_size
+    raw(stack, b"GET /api/" + sent + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+
+    def written() -> bytes:
+        with stack.home.proxy_rows.open("rb") as rows:
+            rows.seek(before)
+            return rows.read()
+
+    wait_until("its row", lambda: written().endswith(b"\n"))
+    assert json.loads(written().decode("utf-8", errors="strict"))["target"] == f"/api/{shown}"
+
+
+@pytest.mark.parametrize(
+    ("target", "host"),
+    [
+        ("http://other.example/api/", "other.example"),
+        ("http://Other.example:8443/api/?http://x/", "Other.example:8443"),
+        ("HTTP://[::1]:80/api/", "[::1]:80"),
+        ("/api/?http://other.example/", "x:1"),
+        ("/api//http://other.example/", "x:1"),
+    ],
+)
+def test_the_host_of_a_target_counts_and_not_the_header(
+    stack: Stack, target: str, host: str
+) -> None:
+    """RFC 9112, 3.2.2: with a whole address as the target the header Host is ignored."""
+    text = f"GET {target} HTTP/1.1\r\nHost: x:1\r\nConnection: close\r\n\r\n"
+    head, _, body = raw(stack, text.encode()).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    seen = json.loads(body[body.index(b"{") : body.rindex(b"}") + 1])["headers"]
+    assert (seen["Host"], seen["X-Forwarded-Host"]) == (host, host)
 
 
 # The two classes of request.
 
 
 def stop(stack: Stack, name: str) -> None:
-    supervisord = Supervisord(stack.home.supervisor_socket)
-    supervisord.stop(next(one for one in supervisord.programs() if one.name == name))
+    Supervisord(stack.home.supervisor_socket).stop(name)
 
 
 KEYED = {"Idempotency-Key": "k-1"}
 CLASSES: tuple[tuple[str, dict[str, str], str], ...] = (
-    ("GET", {}, "repeatable"),
-    ("HEAD", {}, "repeatable"),
-    ("PUT", {}, "repeatable"),
-    ("DELETE", {}, "repeatable"),
-    ("POST", KEYED, "repeatable"),
-    ("PATCH", KEYED, "repeatable"),
-    ("POST", {}, "once"),
-    ("PATCH", {}, "once"),
-    ("POST", {"Idempotency-Key": ""}, "once"),
-    ("LOCK", {}, "once"),
+    ("GET", {}, "retryable"),
+    ("HEAD", {}, "retryable"),
+    ("PUT", {}, "retryable"),
+    ("DELETE", {}, "retryable"),
+    ("POST", KEYED, "retryable"),
+    ("PATCH", KEYED, "retryable"),
+    ("POST", {}, "non_retryable"),
+    ("PATCH", {}, "non_retryable"),
+    ("POST", {"Idempotency-Key": ""}, "non_retryable"),
+    ("LOCK", {}, "non_retryable"),
 )
 
 
@@ -277,7 +325,7 @@ def test_a_request_that_kills_its_instance_is_repeated_only_when_harmless(
             answer, row = ask_until_it_dies(stack, method, headers, f"retry-{number}")
             assert row.request_class == request_class, method
             assert row.addrs.split(", ")[0] == stack_address(stack, 3)
-            if request_class == "repeatable":
+            if request_class == "retryable":
                 assert (answer.status, row.statuses) == (200, "502, 200"), method
             else:
                 assert (answer.status, row.statuses) == (502, "502"), method
@@ -303,7 +351,7 @@ def stack_address(stack: Stack, number: int) -> str:
     return f"127.0.0.1:{stack.ports[number]}"
 
 
-def test_what_was_never_sent_moves_on_whatever_its_class(tmp_path: Path) -> None:
+def test_what_was_never_sent_is_retried_whatever_its_class(tmp_path: Path) -> None:
     """A refused connect: nothing was sent, so even a POST without a key may try elsewhere.
 
     nginx's own balancer tries who is dead; for the watched one see test_hold.py.
@@ -327,8 +375,7 @@ def test_a_short_death_does_not_take_an_instance_out(tmp_path: Path, balancer: s
     with running_stack(tmp_path / "home", settings) as stack:
         stop(stack, "api-1")
         assert {stack.get("/api/").instance for _ in range(8)} == {"api-2", "api-3", "api-4"}
-        supervisord = Supervisord(stack.home.supervisor_socket)
-        supervisord.start(next(one for one in supervisord.programs() if one.name == "api-1"))
+        Supervisord(stack.home.supervisor_socket).start("api-1")
         wait_until("api-1 is ready", lambda: stack.status()["api-1"]["ready"])
         # Of 8 requests one of 2 workers has at least 4, and gives them to 4 instances.
         assert {stack.get("/api/").instance for _ in range(8)} == {

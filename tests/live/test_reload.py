@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from bulkhead.testing import is_free, wait_until
 from tests.live.operating import assert_unharmed, changed, pids, start
-from tests.support.ports import is_free
 from tests.support.stack import Stack, unread
 from tests.support.trickle import trickle
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
 
@@ -18,7 +17,7 @@ def test_a_reload_that_was_killed_half_way_is_finished_by_the_next(stack: Stack)
     before = pids(stack)
     stack.settings.append('services.api.env.PAGE="20"')
     reload = start(stack, "reload")
-    wait_until("api-2 is out", (stack.home.out / "api-2").exists, every_s=0.001)
+    wait_until("api-2 is out", (stack.home.drained / "api-2").exists, every_s=0.001)
     reload.kill()
     reload.communicate()
     assert reload.returncode == -signal.SIGKILL
@@ -58,7 +57,7 @@ def test_a_scale_that_the_topology_does_not_allow_changes_nothing(stack: Stack) 
         (["api=0"], 3, "services.api.instances = 0: must be at least 1"),
         (["ap=3"], 2, "scale ap: no such service; there are api, web"),
         (["api"], 2, "scale api: must be SERVICE=N"),
-        (["api=40"], 3, "would listen on"),
+        (["api=65"], 3, "services.api.instances = 65: must be at most 64"),
     ):
         done = stack.bulkhead("scale", *words, check=False)
         assert (done.returncode, done.stdout) == (code, ""), words
@@ -107,7 +106,7 @@ def test_a_reload_of_nginx_alone_loses_no_request(stack: Stack) -> None:
     ("change", "code", "complaint"),
     [
         ("services.api.instances=0", 3, "must be at least 1"),
-        ("proxy.connections=2048", 5, "proxy.connections cannot change from 4096 to 2048"),
+        ("proxy.connections=2048", 5, "proxy.connections cannot change from 8192 to 2048"),
         ("services.web.port=PORT", 5, "web-1 cannot move from"),
         ("stack.name=another", 5, "stack.name cannot change from test to another"),
     ],

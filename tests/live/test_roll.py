@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from bulkhead.control import process
-from bulkhead.control.supervisord import Supervisord
+from bulkhead import proc
+from bulkhead.clock import now
+from bulkhead.supervisor_rpc import Supervisord
+from bulkhead.testing import wait_until
 from tests.live.operating import assert_unharmed, changed, pids, start
 from tests.support.stack import ECHO, Stack, running_stack
 from tests.support.trickle import trickle
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
 
@@ -44,6 +45,16 @@ def test_a_roll_of_nobody_is_refused(stack: Stack) -> None:
     assert "roll api-3 nginx: no such service or instance; there are api, web, and" in done.stderr
 
 
+def test_a_roll_says_at_once_who_is_stopped(stack: Stack) -> None:
+    """It drains no instance while another of its service does not serve."""
+    Supervisord(stack.home.supervisor_socket).stop("api-1")
+    began = now()
+    refused = stack.bulkhead("roll", "api-2", check=False)
+    assert now() - began < 10, "its patience with one that is only starting is longer"
+    assert "api-1 is STOPPED: somebody has stopped it by hand; start it: " in refused.stderr
+    stack.bulkhead("roll", "api-1")  # this starts it, too
+
+
 def test_a_roll_stops_at_the_first_that_does_not_become_ready(stack: Stack) -> None:
     """The key of the sessions is unreadable: no new process of web can start."""
     key, aside = stack.home.secret, stack.home.data / "aside"
@@ -56,10 +67,10 @@ def test_a_roll_stops_at_the_first_that_does_not_become_ready(stack: Stack) -> N
         assert_unharmed(stack, load)
         assert done.returncode == 6
         assert "web-1 keeps crashing" in done.stderr
-        assert "web-1 stays out of rotation" in done.stderr
+        assert "web-1 stays drained" in done.stderr
         assert "untouched, and serving: web-2" in done.stderr
         assert pids(stack)["web-2"] == before["web-2"]
-        assert (stack.home.out / "web-1").exists()
+        assert (stack.home.drained / "web-1").exists()
     finally:
         key.rmdir()
         aside.rename(key)
@@ -72,32 +83,36 @@ def test_a_roll_stops_at_the_first_that_does_not_become_ready(stack: Stack) -> N
 def test_ctrl_c_ends_a_roll_after_the_instance_under_way(stack: Stack) -> None:
     before = pids(stack)
     roll = start(stack, "roll", "api", "web")
-    wait_until("api-1 is out", (stack.home.out / "api-1").exists, every_s=0.001)
+    wait_until("api-1 is drained", (stack.home.drained / "api-1").exists, every_s=0.001)
     roll.send_signal(signal.SIGINT)
     out, said = roll.communicate(timeout=60)
     assert (roll.returncode, said) == (130, "bulkhead: ended by SIGINT\n"), out
     assert changed(before, pids(stack)) == {"api-1"}
 
 
-def test_without_the_watchdog_nobody_is_taken_out(stack: Stack) -> None:
+def test_without_the_watchdog_no_instance_is_drained(stack: Stack) -> None:
     before = pids(stack)
     supervisord = Supervisord(stack.home.supervisor_socket)
-    watch = next(one for one in supervisord.programs() if one.name == "watch")
-    supervisord.stop_soon(watch)
-    watching = process.find(watch.pid)
-    assert watching is None or process.wait_gone(watching, 10)
+    watch = supervisord.find("watch")
+    assert watch
+    supervisord.stop_soon("watch")
+    watching = proc.find(watch.pid)
+    assert watching is None or proc.wait_gone(watching, 10)
     done = stack.bulkhead("roll", "api", check=False)
     assert done.returncode == 5
-    assert "api-1 was to leave the rotation, and nginx still gives it requests" in done.stderr
-    assert not (stack.home.out / "api-1").exists()
+    assert "api-1 was to be drained, and nginx still gives it requests" in done.stderr
+    assert not (stack.home.drained / "api-1").exists()
     assert stack.get("/api/v1/whoami").status == 200
-    supervisord.start(watch)
+    supervisord.start("watch")
     assert changed(before, pids(stack)) == {"watch"}
 
 
 def test_the_only_instance_of_a_service_is_rolled_while_its_requests_wait(tmp_path: Path) -> None:
     one = ("services.api.instances=1", "services.web.instances=1", "services.web.workers=1")
-    settings = (*one, "proxy.hold_s=30")  # they must wait for as long as this machine takes
+    settings = (
+        *one,
+        "proxy.queue_timeout_s=30",
+    )  # they must wait for as long as this machine takes
     with running_stack(tmp_path / "home", settings) as stack:
         with trickle(stack.url) as load:
             said = stack.bulkhead("roll", "api", "web").stdout
@@ -109,7 +124,7 @@ def test_without_the_watched_balancer_a_roll_says_what_it_relies_on(tmp_path: Pa
     settings = (*ECHO, "proxy.balancer=nginx", "services.api.instances=2")
     with running_stack(tmp_path / "home", settings) as stack:
         before = pids(stack)
-        assert "nothing takes an instance out of rotation" in stack.bulkhead("roll", "api").stdout
+        assert "instances cannot be drained" in stack.bulkhead("roll", "api").stdout
         assert changed(before, pids(stack)) == {"api-1", "api-2"}
         stack.bulkhead("scale", "api=3")
         assert stack.status()["api-3"]["ready"]

@@ -2,21 +2,23 @@
 
 import json
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from bulkhead.control import process, record
-from bulkhead.control.process import Process
-from bulkhead.records import ProxyRow
+from bulkhead import proc
+from bulkhead.proc import Process
+from bulkhead.records import ProxyRow, WatchRow
+from bulkhead.supervise import record
+from bulkhead.testing import wait_until
 from tests.live.test_lifecycle import assert_nothing_left, members
 from tests.support.rows import rows_so_far
 from tests.support.stack import ECHO, Stack, running_stack
 from tests.support.trickle import trickle
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
 
@@ -65,9 +67,9 @@ def supervisord(stack: Stack) -> Process:
 
 def kill(*victims: Process) -> None:
     for victim in victims:
-        assert process.send(victim, signal.SIGKILL)
+        assert proc.send(victim, signal.SIGKILL)
     for victim in victims:
-        assert process.wait_gone(victim, 5)
+        assert proc.wait_gone(victim, 5)
 
 
 def replaced(stack: Stack, dead: Process) -> Process:
@@ -90,7 +92,7 @@ def stands_in(stack: Stack, name: str) -> bool:
 
     Were the leader killed before that, the child would simply lead: no restart that anybody saw.
     """
-    return "this is its stand-in" in (stack.home.log / f"{name}.log").read_text()
+    return "this is its shim" in (stack.home.log / f"{name}.log").read_text()
 
 
 def test_a_killed_supervisord_is_replaced_and_nobody_else_is(echo_stack: Stack) -> None:
@@ -138,13 +140,13 @@ def test_what_was_adopted_is_replaced_when_it_dies(echo_stack: Stack) -> None:
 
 def test_a_killed_nginx_master_is_missed_by_nobody(echo_stack: Stack) -> None:
     old = leader(echo_stack, "nginx")
-    workers = process.children(old.pid)
+    workers = proc.children(old.pid)
     with clients(echo_stack) as failed:
         kill(old)
         wait_until("another master", lambda: record.leader(echo_stack.home, "nginx"))
-        wait_until("its workers alone", lambda: not any(map(process.alive, workers)), timeout_s=20)
+        wait_until("its workers alone", lambda: not any(map(proc.alive, workers)), timeout_s=20)
     assert failed == []
-    wait_until("its note is gone, too", lambda: not any(echo_stack.home.strays.iterdir()))
+    wait_until("its note is gone, too", lambda: not any(echo_stack.home.orphans.iterdir()))
     assert echo_stack.status()["nginx"]["ready"]
 
 
@@ -153,19 +155,19 @@ def test_a_killed_gunicorn_master_is_missed_by_nobody(tmp_path: Path) -> None:
     settings = ("services.api.instances=1", "services.web.instances=1", "services.web.workers=2")
     with running_stack(tmp_path / "home", settings) as stack:
         old = leader(stack, "web-1")
-        workers = process.children(old.pid)
+        workers = proc.children(old.pid)
         with trickle(stack.url) as load:
             kill(old)
-            wait_until("its workers are gone", lambda: not any(map(process.alive, workers)), 20)
+            wait_until("its workers are gone", lambda: not any(map(proc.alive, workers)), 20)
         assert load.failures == []
-        wait_until("their note is gone, too", lambda: not any(stack.home.strays.iterdir()))
+        wait_until("their note is gone, too", lambda: not any(stack.home.orphans.iterdir()))
         assert stack.status()["web-1"]["ready"]
-        assert [one for one in held(stack) if one] == []
+        assert [one for one in queued(stack) if one] == []
 
 
-def held(stack: Stack) -> list[float]:
-    """How long nginx held each request because nobody could take it."""
-    return [one.held for one in rows_so_far(stack.home.proxy_rows, ProxyRow)]
+def queued(stack: Stack) -> list[float]:
+    """How long nginx queued each request because nobody could take it."""
+    return [one.queued for one in rows_so_far(stack.home.proxy_rows, ProxyRow)]
 
 
 def every(stack: Stack) -> list[Process]:
@@ -178,7 +180,7 @@ def dead_supervisord(stack: Stack) -> list[Process]:
 
 def dead_watchdog(stack: Stack) -> list[Process]:
     watch = leader(stack, "watch")
-    return [*process.children(watch.pid), watch]
+    return [*proc.children(watch.pid), watch]
 
 
 def dead_both(stack: Stack) -> list[Process]:
@@ -197,7 +199,7 @@ def test_down_leaves_nothing_whoever_is_dead(
 ) -> None:
     everything = members(echo_stack)
     for victim in victims(echo_stack):
-        process.send(victim, signal.SIGKILL)
+        proc.send(victim, signal.SIGKILL)
     echo_stack.bulkhead("down")
     assert_nothing_left(echo_stack, everything)
 
@@ -205,9 +207,9 @@ def test_down_leaves_nothing_whoever_is_dead(
 def test_up_after_everything_was_killed_at_once_simply_works(echo_stack: Stack) -> None:
     everything = members(echo_stack)
     for victim in everything:
-        process.send(victim, signal.SIGKILL)
+        proc.send(victim, signal.SIGKILL)
     for victim in everything:
-        process.wait_gone(victim, 5)
+        proc.wait_gone(victim, 5)
     assert echo_stack.home.internal_socket.exists(), "it leaves its sockets"
     echo_stack.bulkhead("up")
     assert echo_stack.get("/api/").status == 200
@@ -227,3 +229,34 @@ def test_an_instance_that_cannot_start_is_shown_with_its_last_lines(tmp_path: Pa
         order.unlink()
         wait_until("it is back", lambda: stack.status()["api-2"]["ready"], 20)
         assert "keeps crashing" not in stack.bulkhead("status").stdout
+
+
+def test_a_proxy_that_takes_no_connection_has_new_workers(tmp_path: Path) -> None:
+    """Clients hold all that nginx has; the watchdog's own connection to it would still work."""
+    settings = (*ECHO, "proxy.connections=64", "proxy.header_timeout_s=3600", "proxy.grace_s=2")
+    with running_stack(tmp_path / "home", settings) as stack, ExitStack() as held:
+        stack.expected_alerts = "worker_connections are not enough"
+        first = stack.status()["nginx"]["pid"]
+        for _ in range(300):  # enough for both workers, however they share them
+            client = socket.create_connection(("127.0.0.1", stack.ports[0]))
+            held.enter_context(client)
+            client.sendall(b"GET /api/ HTTP/1.1\r\nHos")
+        wait_until("the watchdog sees it", lambda: blocked(stack), timeout_s=30)
+        wait_until("somebody is served", lambda: is_served(stack), timeout_s=30)
+        assert blocked(stack) == ["nginx"]
+        assert stack.status()["nginx"]["pid"] == first, "its master stays"
+
+
+def blocked(stack: Stack) -> list[str]:
+    return [row.target for row in watch_rows(stack) if row.kind == "blocked"]
+
+
+def is_served(stack: Stack) -> bool:
+    try:
+        return stack.get("/api/", timeout_s=1).status == 200
+    except OSError:
+        return False
+
+
+def watch_rows(stack: Stack) -> list[WatchRow]:
+    return rows_so_far(stack.home.watch_rows, WatchRow)

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from bulkhead.control import process, record
-from bulkhead.control.lock import lock
-from bulkhead.control.nginx import find_nginx
+from bulkhead import proc
+from bulkhead.supervise import record
+from bulkhead.supervise.home import lock
+from bulkhead.supervise.nginx import find_nginx
+from bulkhead.testing import wait_until
 from tests.live.operating import VERBS, assert_unharmed, changed, pids
 from tests.support.stack import ECHO, Stack, new_stack
 from tests.support.trickle import trickle
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
 
@@ -78,7 +79,7 @@ def test_an_upgrade_to_an_nginx_that_does_not_start_waits_for_a_better_one(
         program.unlink()
         shutil.copy(real, program)
         wait_until("it serves", lambda: stack.status()["nginx"]["ready"], timeout_s=30)
-        wait_until("the old have gone", lambda: not any(stack.home.strays.iterdir()), timeout_s=30)
+        wait_until("the old have gone", lambda: not any(stack.home.orphans.iterdir()), timeout_s=30)
     assert_unharmed(stack, load)
     assert Path(f"/proc/{pids(stack)['nginx']}/exe").readlink() == program
     stack.bulkhead("reload")
@@ -93,7 +94,7 @@ def test_an_upgrade_of_nginx_loses_no_request(stack: Stack) -> None:
     assert changed(before, after) == {"nginx"}
     assert (done["old_pid"], done["new_pid"]) == (before["nginx"], after["nginx"])
     assert done["old_version"] == done["new_version"] != ""
-    assert [pid for pid in workers if process.find(pid)] == []
+    assert [pid for pid in workers if proc.find(pid)] == []
 
 
 def test_reopened_rows_hold_every_request(stack: Stack) -> None:

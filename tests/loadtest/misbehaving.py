@@ -136,8 +136,8 @@ def speak_when_idle(sock: socket.socket, _ended: threading.Event) -> None:
 
 
 def answer_in_pieces(sock: socket.socket, _ended: threading.Event) -> None:
-    for octet in OK:
-        sock.sendall(bytes([octet]))
+    for byte in OK:
+        sock.sendall(bytes([byte]))
         time.sleep(0.002)
 
 

@@ -1,33 +1,32 @@
 """Users that always have a request in flight: one of 0.3 s, or one that is never answered."""
 
-import os
 from typing import Any
 
 import locust
 from locust import task
 
-from loadtest import parent
-from loadtest.client import Request
-from loadtest.evidence import Evidence
+from loadtest.distributed import record_closed, settings_of
+from loadtest.requests import Kind
+from loadtest.settings import Settings
 from loadtest.users import OnceUser
 
-parent.end_with_it(os.environ)
+SETTINGS = settings_of(Settings)
 
 
 class Slow(OnceUser):
     @task
     def late(self) -> None:
-        self.client.send(Request(method="GET", target="/late"))
+        self.client.send(Kind("late", "GET", "/late", 200))
 
 
 class Hanging(OnceUser):
     def on_start(self) -> None:
-        self.client.send(Request(method="GET", target="/ok"))
+        self.client.send(Kind("ok", "GET", "/ok", 200))
 
     @task
     def silent(self) -> None:
-        self.client.send(Request(method="GET", target="/silent"))
+        self.client.send(Kind("silent", "GET", "/silent", 200))
 
 
 events: Any = locust.events
-events.init.add_listener(Evidence(os.environ.get("BULKHEAD_CLIENT_ROWS", "")))
+events.init.add_listener(record_closed(SETTINGS))

@@ -12,14 +12,13 @@ from typing import Any
 import locust
 from locust import FastHttpUser, task
 
-from loadtest import parent
-from loadtest.client import Client, Request
-from loadtest.evidence import Evidence
-from loadtest.settings import address
+from loadtest.client import Client
+from loadtest.distributed import record_closed, settings_of
+from loadtest.requests import Kind
+from loadtest.settings import Settings
 from loadtest.users import OnceUser
-from loadtest.wire import Connection
 
-parent.end_with_it(os.environ)
+SETTINGS = settings_of(Settings)
 
 STEPS = json.loads(os.environ["BULKHEAD_TEST_STEPS"])
 CONNECT_TIMEOUT_S = 0.3
@@ -36,15 +35,14 @@ class Once(OnceUser):
         for method, url, pause_s in STEPS:
             host, _, path = url.rpartition("/")
             body = {"a": 1} if method in ("POST", "PUT") else None
-            self.to(host).send(Request(method=method, target=f"/{path}", body=body))
+            self.to(host).send(Kind("step", method, f"/{path}", 200), body=body)
             time.sleep(pause_s)
         self.environment.runner.quit()
 
     def to(self, host: str) -> Client:
         if host not in self.clients:
-            connection = Connection(address(host), CONNECT_TIMEOUT_S, REQUEST_TIMEOUT_S)
             self.clients[host] = Client(
-                host, connection, self.environment.recorder, self.environment.events.request
+                host, self.environment, CONNECT_TIMEOUT_S, REQUEST_TIMEOUT_S
             )
         return self.clients[host]
 
@@ -63,4 +61,4 @@ class Stock(FastHttpUser):
 
 
 events: Any = locust.events
-events.init.add_listener(Evidence(os.environ.get("BULKHEAD_CLIENT_ROWS", "")))
+events.init.add_listener(record_closed(SETTINGS))

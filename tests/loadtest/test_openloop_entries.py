@@ -30,7 +30,7 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stub, list[
     """Three seconds of the usual mix, and the stub after them."""
     folder = tmp_path_factory.mktemp("entries")
     with serving() as stub:
-        yield stub, running.open_loop(stub.url, folder, RATE=300, LOAD_S=3, ARRIVALS="poisson")
+        yield stub, running.open_loop(stub.url, folder, rate=300, load_s=3, arrivals="poisson")
 
 
 def about(row: ClientRow) -> str:
@@ -101,9 +101,7 @@ def test_an_entry_is_written_often_and_by_one_request_at_a_time(
 def test_an_entry_whose_write_got_no_answer_is_written_again(tmp_path: Path) -> None:
     """The stub applies each PATCH and closes without an answer."""
     with serving("silent") as stub:
-        rows = running.open_loop(
-            stub.url, tmp_path, RATE=150, LOAD_S=1, MIX='{"put": 1, "patch": 1}'
-        )
+        rows = running.open_loop(stub.url, tmp_path, rate=150, load_s=1, mix={"put": 1, "patch": 1})
     unknown = [row for row in rows if row.method == "PATCH"]
     assert {(row.status, row.error, row.wrong) for row in unknown} == {(0, "closed", "")}
     followed = [
@@ -118,7 +116,7 @@ def test_an_entry_whose_write_got_no_answer_is_written_again(tmp_path: Path) -> 
 
 def test_a_kind_without_an_entry_creates_one_instead(tmp_path: Path) -> None:
     with serving() as stub:
-        rows = running.open_loop(stub.url, tmp_path, RATE=50, LOAD_S=0.5, MIX='{"delete": 1}')
+        rows = running.open_loop(stub.url, tmp_path, rate=50, load_s=0.5, mix={"delete": 1})
     assert {row.name for row in rows} == {
         "POST /api/v1/entries",
         "DELETE /api/v1/entries/{id}",
@@ -135,7 +133,7 @@ WRONG = [
             "GET /api/v1/fanout": "not all calls were answered",
             "GET /api/v1/entries": "unreadable content: DecodeError",
         },
-        '{"page": 1, "put": 1, "fanout": 1, "list": 1}',
+        {"page": 1, "put": 1, "fanout": 1, "list": 1},
     ),
     (
         ("other",),
@@ -143,18 +141,18 @@ WRONG = [
             "GET /api/v1/entries/{id}": "another entry than asked for",
             "PATCH /api/v1/entries/{id}": "another entry than written",
         },
-        '{"get": 1, "patch": 1}',
+        {"get": 1, "patch": 1},
     ),
-    (("nobody",), {"GET /api/v1/entries": "no X-Instance"}, '{"list": 1}'),
+    (("nobody",), {"GET /api/v1/entries": "no X-Instance"}, {"list": 1}),
 ]
 
 
 @pytest.mark.parametrize(("faults", "wrong", "mix"), WRONG)
 def test_a_wrong_answer_with_a_good_status_is_wrong(
-    tmp_path: Path, faults: tuple[str, ...], wrong: dict[str, str], mix: str
+    tmp_path: Path, faults: tuple[str, ...], wrong: dict[str, str], mix: dict[str, int]
 ) -> None:
     with serving(*faults) as stub:
-        rows = running.open_loop(stub.url, tmp_path, RATE=60, LOAD_S=1, MIX=mix)
+        rows = running.open_loop(stub.url, tmp_path, rate=60, load_s=1, mix=mix)
     asked = [row for row in rows if row.effect != "create"]
     assert {(row.name, row.status, row.wrong) for row in asked} == {
         (name, 200, what) for name, what in wrong.items()

@@ -10,16 +10,14 @@ from pathlib import Path
 import pytest
 
 from bulkhead.records import ClientRow, ProxyRow
-from loadtest.reply import parsed, short_cut
-from loadtest.wire import Answer
+from bulkhead.testing import free_ports, wait_until
+from loadtest.answer import Answer, parsed, short_cut
 from tests.loadtest import running
 from tests.loadtest.stub import Stub, serving
 from tests.loadtest.test_openloop_entries import NAMES
 from tests.loadtest.test_web_ui import fetch
-from tests.support.ports import free_ports
 from tests.support.rows import rows_so_far
 from tests.support.stack import Stack, running_stack
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
 
@@ -31,7 +29,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def test_a_healthy_stack_answers_every_arrival_of_every_kind(stack: Stack, tmp_path: Path) -> None:
-    rows = running.open_loop(stack.url, tmp_path, RATE=100, LOAD_S=3, ARRIVALS="poisson")
+    rows = running.open_loop(stack.url, tmp_path, rate=100, load_s=3, arrivals="poisson")
     assert [row for row in rows if row.error or row.wrong or row.status >= 400] == []
     assert {row.name for row in rows} == NAMES
     assert {row.instance.partition("-")[0] for row in rows} == {"api", "web"}
@@ -72,8 +70,8 @@ def test_the_web_ui_starts_and_stops_it_as_often_as_one_likes(tmp_path: Path) ->
     with serving() as stub, free_ports() as ports:
         ui = f"http://127.0.0.1:{ports[0]}"
         arguments = ("--web-host", "127.0.0.1", "--web-port", str(ports[0]))
-        env = running.open_environment(stub.url, rows_file, MIX='{"list": 1, "post": 1}')
-        with running.started(running.OPEN, *arguments, env=env) as load:
+        asked = {"proxy_url": stub.url, "arrivals": "constant", "mix": {"list": 1, "post": 1}}
+        with running.started(running.OPEN, *arguments, rows=rows_file, settings=asked) as load:
             wait_until("the page", lambda: stub.url in fetch(ui), 15)
             start_and_stop(ui, stub)
             start_and_stop(ui, stub)

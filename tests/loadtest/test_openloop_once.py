@@ -26,11 +26,8 @@ def run_steps(
     done = running.locust(
         running.OPEN_STEPS,
         rows=rows_file,
-        env={
-            "BULKHEAD_TEST_STEPS": json.dumps(steps),
-            "BULKHEAD_PROXY_URL": server.url,
-            "BULKHEAD_REQUEST_TIMEOUT_S": str(timeout_s),
-        },
+        settings={"proxy_url": server.url, "request_timeout_s": timeout_s},
+        env={"BULKHEAD_TEST_STEPS": json.dumps(steps)},
     )
     assert done.returncode == 0, done.stderr
     rows = running.client_rows(rows_file)
@@ -129,7 +126,7 @@ def test_an_answer_that_is_not_the_requests_own_is_wrong(ends: dict[str, ClientR
 def test_the_whole_mix_against_a_server_that_breaks_most_connections(tmp_path: Path) -> None:
     script = ("/reset", "/ok", "/ok", "/close", "/two-answers", "/ok", "/short", "/garbage", "/ok")
     with Misbehaving(script) as server:
-        rows = running.open_loop(server.url, tmp_path, RATE=200, LOAD_S=1)
+        rows = running.open_loop(server.url, tmp_path, rate=200, load_s=1)
     assert len(rows) == 200
     assert {row.error for row in rows} == {"", "reset", "closed", "other"}
     assert server.counts() == Counter(row.id for row in rows)
@@ -145,6 +142,6 @@ def test_where_no_connection_comes_about_every_arrival_has_its_row(
     tmp_path: Path, nobody: Callable[[], AbstractContextManager[str]], error: str
 ) -> None:
     with nobody() as url:
-        rows = running.open_loop(url, tmp_path, RATE=100, LOAD_S=0.5, REQUEST_TIMEOUT_S=0.5)
+        rows = running.open_loop(url, tmp_path, rate=100, load_s=0.5, request_timeout_s=0.5)
     assert [(row.status, row.error, row.wrong) for row in rows] == [(0, error, "")] * 50
     assert all(row.planned <= row.sent <= row.done for row in rows)

@@ -1,5 +1,6 @@
 """The open loop keeps to its schedule whatever the server does, and leaves no arrival out."""
 
+import math
 import select
 import signal
 import time
@@ -10,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from bulkhead.records import ClientRow
-from loadtest.alarm import Alarm
+from bulkhead.testing import wait_until
+from loadtest.system import Alarm
 from tests.loadtest import running
 from tests.loadtest.misbehaving import LATE_S, Misbehaving
 from tests.loadtest.stub import serving
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
 
-LIST = '{"list": 1}'
+LIST = {"list": 1}
 
 
 def offsets(rows: list[ClientRow]) -> list[float]:
@@ -32,7 +33,7 @@ def number(row: ClientRow) -> int:
 def test_requests_go_out_when_planned_though_no_answer_comes(tmp_path: Path) -> None:
     with Misbehaving(("/silent",)) as server:
         rows = running.open_loop(
-            server.url, tmp_path, RATE=40, LOAD_S=0.5, MIX=LIST, REQUEST_TIMEOUT_S=2
+            server.url, tmp_path, rate=40, load_s=0.5, mix=LIST, request_timeout_s=2
         )
     assert [(row.error, row.status) for row in rows] == [("timeout", 0)] * 20
     assert offsets(rows) == pytest.approx([n / 40 for n in range(20)])
@@ -45,7 +46,7 @@ def test_an_arrival_waits_for_a_connection_and_its_latency_counts_from_its_plann
 ) -> None:
     """All answers are late and there is one connection: the second arrival waits for the first."""
     with Misbehaving(("/late",)) as server:
-        rows = running.open_loop(server.url, tmp_path, RATE=20, LOAD_S=0.1, MIX=LIST, CONNECTIONS=1)
+        rows = running.open_loop(server.url, tmp_path, rate=20, load_s=0.1, mix=LIST, connections=1)
     first, second = rows
     assert first.done <= second.sent
     assert second.planned < first.done
@@ -61,11 +62,11 @@ def test_what_finds_no_connection_within_a_second_is_never_sent_and_has_its_row(
         rows = running.open_loop(
             server.url,
             tmp_path,
-            RATE=100,
-            LOAD_S=0.5,
-            CONNECTIONS=3,
-            REQUEST_TIMEOUT_S=4,
-            MIX='{"list": 1, "get": 1, "post": 1, "delete": 1}',
+            rate=100,
+            load_s=0.5,
+            connections=3,
+            request_timeout_s=4,
+            mix={"list": 1, "get": 1, "post": 1, "delete": 1},
         )
     assert len(rows) == 50
     unsent = [row for row in rows if row.error == "unsent"]
@@ -84,8 +85,15 @@ def test_after_a_pause_of_its_own_it_sends_all_that_became_due_meanwhile(tmp_pat
     """The generator itself is stopped for a second, as a busy machine might stop it."""
     rows_file = tmp_path / "client.jsonl"
     with serving() as stub:
-        env = running.open_environment(stub.url, rows_file, RATE=100, LOAD_S=3, MIX=LIST)
-        with running.started(running.OPEN, "--headless", "--only-summary", env=env) as load:
+        asked = {
+            "proxy_url": stub.url,
+            "arrivals": "constant",
+            "rate": 100,
+            "load_s": 3,
+            "mix": LIST,
+        }
+        words = ("--headless", "--only-summary")
+        with running.started(running.OPEN, *words, rows=rows_file, settings=asked) as load:
             wait_until("requests", lambda: len(stub.ids) > 20)
             load.process.send_signal(signal.SIGSTOP)
             until = time.monotonic() + 1.2
@@ -109,11 +117,11 @@ def test_the_same_seed_makes_the_same_load(tmp_path: Path) -> None:
             rows = running.open_loop(
                 stub.url,
                 folder,
-                RATE=100,
-                LOAD_S=0.5,
-                SEED=seed,
-                ARRIVALS="poisson",
-                MIX='{"list": 2, "post": 1, "post_keyed": 1, "page": 1, "fanout": 1}',
+                rate=100,
+                load_s=0.5,
+                seed=seed,
+                arrivals="poisson",
+                mix={"list": 2, "post": 1, "post_keyed": 1, "page": 1, "fanout": 1},
             )
         assert [row for row in rows if row.status >= 400 or row.error or row.wrong] == []
         names = [f"{row.name} {bool(row.key)}" for row in sorted(rows, key=number)]
@@ -133,6 +141,6 @@ def test_an_alarm_rings_at_its_moment_and_not_before(ahead_s: float) -> None:
     alarm.set(moment)
     assert waiting.poll(10_000)
     assert time.monotonic() >= moment
-    alarm.clear()
+    alarm.set(math.inf)
     assert not waiting.poll(0)
     alarm.close()

@@ -6,8 +6,7 @@ import random
 import pytest
 from geventhttpclient.response import HTTPParseError
 
-from loadtest.reply import Reply, parsed, short_cut
-from loadtest.wire import Answer
+from loadtest.answer import Answer, Reply, parsed, short_cut
 
 USUAL = (
     b"HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Type: application/json\r\nContent-Length: 9\r\n"

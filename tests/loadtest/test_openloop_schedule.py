@@ -6,9 +6,8 @@ from itertools import islice, pairwise
 
 import pytest
 
-from loadtest.arrivals import constant, poisson, schedule
-from loadtest.mix import CREATE, KINDS, seeds, sequence
-from loadtest.stock import MOST_SPARE, Stock
+from loadtest.requests import CREATE, KINDS, MOST_SPARE, EntryPool
+from loadtest.schedule import schedule, seeds, sequence
 
 WEIGHTS = {"get": 6.0, "put": 3.0, "page": 1.0}
 
@@ -18,12 +17,12 @@ def names(seed: int, weights: dict[str, float], count: int = 1000, first: int = 
 
 
 def test_constant_arrivals_are_evenly_apart_and_do_not_drift() -> None:
-    assert list(islice(constant(4), 5)) == [0, 0.25, 0.5, 0.75, 1]
-    assert next(islice(constant(3), 3_000_000, None)) == 1_000_000
+    assert list(islice(schedule("constant", 4, 1), 5)) == [0, 0.25, 0.5, 0.75, 1]
+    assert next(islice(schedule("constant", 3, 1), 3_000_000, None)) == 1_000_000
 
 
 def test_poisson_arrivals_have_exponential_gaps_of_the_right_mean() -> None:
-    moments = list(islice(poisson(200, 1), 100_000))
+    moments = list(islice(schedule("poisson", 200, 1), 100_000))
     gaps = [later - earlier for earlier, later in pairwise([0.0, *moments])]
     assert min(gaps) >= 0
     assert sum(gaps) / len(gaps) == pytest.approx(1 / 200, rel=0.01)
@@ -33,13 +32,8 @@ def test_poisson_arrivals_have_exponential_gaps_of_the_right_mean() -> None:
 
 
 def test_the_same_seed_gives_the_same_moments_and_another_seed_others() -> None:
-    first, second, other = (list(islice(poisson(50, seed), 100)) for seed in (7, 7, 8))
+    first, second, other = (list(islice(schedule("poisson", 50, seed), 100)) for seed in (7, 7, 8))
     assert first == second != other
-
-
-def test_a_schedule_is_one_of_the_two() -> None:
-    assert next(schedule("constant", 10, 1)) == 0
-    assert next(schedule("poisson", 10, 1)) == next(poisson(10, 1))
 
 
 def test_a_rate_that_changes_moves_no_arrival_before_the_change() -> None:
@@ -93,50 +87,50 @@ def test_as_many_entries_are_made_first_as_the_load_needs(
     assert seeds(weights, rate) == expected
 
 
-def test_every_write_but_one_is_repeatable_and_every_kind_has_the_name_of_its_rows() -> None:
+def test_every_write_but_one_is_retryable_and_every_kind_has_the_name_of_its_rows() -> None:
     once = [kind.name for kind in KINDS.values() if kind.effect != "read" and not kind.keyed]
     assert once == ["post"]
     assert not any(kind.keyed for kind in KINDS.values() if kind.effect == "read")
     assert KINDS["patch"].row_name == "PATCH /api/v1/entries/{id}"
 
 
-def test_an_empty_stock_has_no_entry_for_anything() -> None:
-    stock = Stock(2, 1)
-    assert [stock.take("any"), stock.take("writable"), stock.take("spare")] == ["", "", ""]
+def test_an_empty_pool_has_no_entry_for_anything() -> None:
+    pool = EntryPool(2, 1)
+    assert [pool.take("any"), pool.take("writable"), pool.take("spare")] == ["", "", ""]
 
 
 def test_the_first_entries_are_kept_and_never_spare() -> None:
-    stock = Stock(2, 1)
+    pool = EntryPool(2, 1)
     for entry in ("a", "b", "c", "d"):
-        stock.add(entry)
-    assert {stock.take("any") for _ in range(50)} == {"a", "b"}
-    assert [stock.take("spare") for _ in range(3)] == ["c", "d", ""]
+        pool.add(entry)
+    assert {pool.take("any") for _ in range(50)} == {"a", "b"}
+    assert [pool.take("spare") for _ in range(3)] == ["c", "d", ""]
 
 
 def test_an_entry_is_written_by_one_at_a_time_and_comes_back() -> None:
-    stock = Stock(3, 1)
+    pool = EntryPool(3, 1)
     for entry in ("a", "b", "c"):
-        stock.add(entry)
+        pool.add(entry)
     for _ in range(20):
-        taken = [stock.take("writable") for _ in range(4)]
+        taken = [pool.take("writable") for _ in range(4)]
         assert sorted(taken) == ["", "a", "b", "c"]
         for entry in filter(None, taken):
-            stock.back(entry)
+            pool.back(entry)
 
 
-def test_a_stock_that_only_grows_forgets_the_oldest_spare_entries() -> None:
-    stock = Stock(1, 1)
+def test_a_pool_that_only_grows_forgets_the_oldest_spare_entries() -> None:
+    pool = EntryPool(1, 1)
     for number in range(MOST_SPARE + 3):
-        stock.add(str(number))
-    assert stock.take("any") == "0"
-    assert stock.take("spare") == "3"
+        pool.add(str(number))
+    assert pool.take("any") == "0"
+    assert pool.take("spare") == "3"
 
 
 def test_the_same_seed_takes_the_same_entries() -> None:
     def taken(seed: int) -> list[str]:
-        stock = Stock(50, seed)
+        pool = EntryPool(50, seed)
         for number in range(50):
-            stock.add(str(number))
-        return [stock.take("any") for _ in range(20)]
+            pool.add(str(number))
+        return [pool.take("any") for _ in range(20)]
 
     assert taken(1) == taken(1) != taken(2)

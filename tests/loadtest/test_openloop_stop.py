@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from bulkhead.records import ClientRow
+from bulkhead.testing import wait_until
 from tests.loadtest import running
 from tests.loadtest.misbehaving import Misbehaving
 from tests.loadtest.stub import serving
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
 
-LIST = '{"list": 1}'
+LIST = {"list": 1}
 
 
 def numbers(rows: list[ClientRow]) -> list[int]:
@@ -57,12 +57,13 @@ def loading(
     folder: Path, script: tuple[str, ...], *arguments: str, **settings: object
 ) -> Iterator[Load]:
     rows_file = folder / "client.jsonl"
-    asked = {"RATE": 50, "MIX": LIST, **settings}
+    asked = {"arrivals": "constant", "rate": 50, "mix": LIST, **settings}
     with (
         Misbehaving(script) as server,
         running.started(
             *(running.OPEN, "--headless", "--only-summary", *arguments),
-            env=running.open_environment(server.url, rows_file, **asked),
+            rows=rows_file,
+            settings=asked | {"proxy_url": server.url},
         ) as locust,
     ):
         yield Load(locust, server, rows_file)
@@ -81,7 +82,7 @@ def test_a_signal_lets_what_is_in_flight_finish(tmp_path: Path, end: signal.Sign
 def test_what_never_finishes_is_given_its_time_out_and_no_more(
     tmp_path: Path, end: signal.Signals
 ) -> None:
-    with loading(tmp_path, ("/silent",), REQUEST_TIMEOUT_S=1, CONNECTIONS=10) as load:
+    with loading(tmp_path, ("/silent",), request_timeout_s=1, connections=10) as load:
         wait_until("all connections used", lambda: len(load.server.seen) == 10)
         load.signal(end)
         rows = load.ends()
@@ -92,7 +93,7 @@ def test_what_never_finishes_is_given_its_time_out_and_no_more(
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_waits_for_nothing(tmp_path: Path, end: signal.Signals) -> None:
-    with loading(tmp_path, ("/silent",), REQUEST_TIMEOUT_S=600) as load:
+    with loading(tmp_path, ("/silent",), request_timeout_s=600) as load:
         wait_until("requests in flight", lambda: len(load.server.seen) > 10)
         load.signal(end)
         load.locust.wait_for_words("no more arrivals")
@@ -116,10 +117,24 @@ def test_an_impatient_stop_leaves_a_row_for_each_request_that_it_cuts_off(tmp_pa
 
 
 def test_there_is_one_user_whatever_is_asked_for(tmp_path: Path) -> None:
-    with loading(tmp_path, ("/ok",), "-u", "5", "-r", "5", LOAD_S=1) as load:
+    with loading(tmp_path, ("/ok",), "-u", "5", "-r", "5", load_s=1) as load:
         rows = load.ends()
     assert len(rows) == 50
     assert len({row.id.partition("-")[0] for row in rows}) == 1
+
+
+def test_a_client_that_gives_up_hangs_up_and_others_come(tmp_path: Path) -> None:
+    """Its own choice: no failure in Locust's figures either. Who is answered in time stays."""
+    asked = {"give_up_s": 0.1, "load_s": 2, "connections": 40}
+    with loading(tmp_path, ("/silent", "/ok"), **asked) as load:
+        rows = load.ends()
+    left = [row for row in rows if row.error]
+    assert {row.error for row in left} == {"gave_up"}
+    assert 0 < len(left) < len(rows)
+    assert min(row.done - row.sent for row in left) > 0.1
+    assert "no answer: gave_up" not in load.log
+    last = {one.connection: one.id for one in load.server.seen}
+    assert {row.id for row in left} <= set(last.values()), "such a connection is not used again"
 
 
 def test_rows_reach_the_file_while_it_runs(tmp_path: Path) -> None:
@@ -133,9 +148,8 @@ def test_rows_reach_the_file_while_it_runs(tmp_path: Path) -> None:
 def test_missing_rows_end_the_process_with_code_3() -> None:
     """/dev/full refuses every write, as a full disk does."""
     with Misbehaving(("/ok",)) as server:
-        env = {"BULKHEAD_PROXY_URL": server.url, "BULKHEAD_LOAD_S": "1", "BULKHEAD_RATE": "20"}
-        env["BULKHEAD_ARRIVALS"] = "constant"
-        done = running.locust(running.OPEN, rows=Path("/dev/full"), env=env)
+        asked = {"proxy_url": server.url, "load_s": 1, "rate": 20, "arrivals": "constant"}
+        done = running.locust(running.OPEN, rows=Path("/dev/full"), settings=asked)
     assert "client rows: 20 arrivals planned, 0 rows written: rows are missing" in done.stderr
     assert "No space left on device" in done.stderr
     assert done.returncode == 3
@@ -143,10 +157,11 @@ def test_missing_rows_end_the_process_with_code_3() -> None:
 
 def test_an_error_of_the_load_itself_ends_it_at_once_and_is_not_hidden(tmp_path: Path) -> None:
     with serving() as stub:
-        env = {"BULKHEAD_PROXY_URL": stub.url, "BULKHEAD_TEST_CONTENT": "riddle"}
+        env = {"BULKHEAD_TEST_CONTENT": "riddle"}
         env["BULKHEAD_TEST_STEPS"] = json.dumps([("GET", "/about")] * 100)
         rows_file = tmp_path / "client.jsonl"
-        done = running.locust(running.OPEN_STEPS, rows=rows_file, env=env)
+        asked = {"proxy_url": stub.url}
+        done = running.locust(running.OPEN_STEPS, rows=rows_file, settings=asked, env=env)
     assert "the open loop broke" in done.stderr
     assert "KeyError: 'riddle'" in done.stderr
     assert "rows are missing" in done.stderr
@@ -156,7 +171,7 @@ def test_an_error_of_the_load_itself_ends_it_at_once_and_is_not_hidden(tmp_path:
 
 def test_what_the_load_itself_runs_out_of_breaks_it_and_blames_nobody(tmp_path: Path) -> None:
     """It may open no more files, so no more connections: that says nothing about the server."""
-    with loading(tmp_path, ("/silent",), REQUEST_TIMEOUT_S=600) as load:
+    with loading(tmp_path, ("/silent",), request_timeout_s=600) as load:
         wait_until("requests in flight", lambda: len(load.server.seen) > 10)
         resource.prlimit(load.locust.process.pid, resource.RLIMIT_NOFILE, (10, 10))
         assert load.locust.end() == 1, load.log
@@ -170,8 +185,8 @@ def test_what_the_load_itself_runs_out_of_breaks_it_and_blames_nobody(tmp_path: 
 def test_a_file_that_cannot_be_opened_ends_it_before_any_request(tmp_path: Path) -> None:
     rows_file = tmp_path / "no such folder" / "client.jsonl"
     with Misbehaving(("/ok",)) as server:
-        env = {"BULKHEAD_PROXY_URL": server.url, "BULKHEAD_LOAD_S": "1"}
-        done = running.locust(running.OPEN, rows=rows_file, env=env)
+        asked = {"proxy_url": server.url, "load_s": 1}
+        done = running.locust(running.OPEN, rows=rows_file, settings=asked)
     assert done.returncode == 1
     assert str(rows_file) in done.stderr
     assert server.seen == []
@@ -179,7 +194,7 @@ def test_a_file_that_cannot_be_opened_ends_it_before_any_request(tmp_path: Path)
 
 def test_locust_counts_and_blames_the_same_as_the_rows(tmp_path: Path) -> None:
     with loading(
-        tmp_path, ("/not-found", "/reset", "/ok"), LOAD_S=1, MIX='{"list": 1, "post": 1}'
+        tmp_path, ("/not-found", "/reset", "/ok"), load_s=1, mix={"list": 1, "post": 1}
     ) as load:
         rows = load.ends()
     counted = re.findall(r"^(\w+) +(\S+) +(\d+) +(\d+)\(", load.log, re.MULTILINE)
@@ -195,7 +210,7 @@ def test_locust_counts_and_blames_the_same_as_the_rows(tmp_path: Path) -> None:
 
 def test_locusts_response_times_are_the_latencies_from_the_planned_moments(tmp_path: Path) -> None:
     figures = tmp_path / "figures"
-    asked = {"LOAD_S": 0.5, "CONNECTIONS": 2}
+    asked = {"load_s": 0.5, "connections": 2}
     with loading(tmp_path, ("/ok", "/late"), "--json-file", str(figures), **asked) as load:
         rows = load.ends()
     (told,) = json.loads(figures.with_suffix(".json").read_text())
@@ -209,7 +224,7 @@ def test_locusts_response_times_are_the_latencies_from_the_planned_moments(tmp_p
 
 
 def test_a_locust_that_would_fork_is_refused_before_it_does() -> None:
-    done = running.locust(running.OPEN, "--processes", "2", env={"BULKHEAD_LOAD_S": "1"})
+    done = running.locust(running.OPEN, "--processes", "2", settings={"load_s": 1})
     assert done.stderr == (
         "loadtest/openloop.py: --processes 2: start --master and each --worker by itself\n"
     )

@@ -7,23 +7,27 @@ from pathlib import Path
 
 import pytest
 
+from bulkhead.testing import wait_until
 from tests.loadtest import running
 from tests.loadtest.misbehaving import Misbehaving
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
 
-# A shell that starts the load, says so in the load's environment, and waits for it.
-DRIVER = ("sh", "-c", 'BULKHEAD_PARENT_PID=$$ "$@" & wait', "driver")
+# A shell that starts the load, says so in the load's settings, and waits for it.
+DRIVER = ("sh", "-c", 'sed -i "s/PARENT/$$/" "$BULKHEAD_LOAD_SETTINGS"; "$@" & wait', "driver")
 
 
 def test_when_the_driver_is_killed_the_load_ends_in_an_orderly_way(tmp_path: Path) -> None:
     rows_file = tmp_path / "client.jsonl"
     with Misbehaving(("/late",)) as server:
-        asked = {"RATE": 50, "LOAD_S": 100, "MIX": '{"list": 1}'}
+        asked = {"proxy_url": server.url, "rows": rows_file, "arrivals": "constant"}
+        asked |= {"rate": 50, "load_s": 100, "mix": {"list": 1}, "parent_pid": "PARENT"}
+        settings = tmp_path / "settings.json"
+        env = running.environment(settings, asked)
+        settings.write_text(settings.read_text().replace('"PARENT"', "PARENT"))
         with subprocess.Popen(
             [*DRIVER, *running.command(running.OPEN, "--headless", "--only-summary")],
-            env=running.open_environment(server.url, rows_file, **asked),
+            env=env,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -39,13 +43,10 @@ def test_when_the_driver_is_killed_the_load_ends_in_an_orderly_way(tmp_path: Pat
 
 @pytest.mark.parametrize("locustfile", [running.OPEN, running.LOCUSTFILE])
 def test_a_load_whose_driver_is_gone_before_it_looks_sends_nothing(locustfile: str) -> None:
-    gone = str(os.getpid() + 1)
+    gone = os.getpid() + 1
     with Misbehaving(("/ok",)) as server:
-        env = {"BULKHEAD_PROXY_URL": server.url, "BULKHEAD_PARENT_PID": gone}
-        done = running.locust(locustfile, "-t", "5s", env=env)
-    assert done.stderr == (
-        f"{locustfile}: BULKHEAD_PARENT_PID = {gone!r}: must be the parent's, "
-        f"which is {os.getpid()}\n"
-    )
+        asked = {"proxy_url": server.url, "parent_pid": gone}
+        done = running.locust(locustfile, "-t", "5s", settings=asked)
+    assert done.stderr == f"parent_pid = {gone}: must be the parent's, which is {os.getpid()}\n"
     assert done.returncode == 1
     assert server.seen == []

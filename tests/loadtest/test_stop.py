@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from bulkhead.testing import free_ports, wait_until
 from tests.loadtest import running
 from tests.loadtest.misbehaving import Misbehaving
 from tests.loadtest.stub import serving
-from tests.support.ports import free_ports
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
 
@@ -35,7 +34,7 @@ def test_a_signal_ends_it_with_all_rows(tmp_path: Path, end: signal.Signals) -> 
         Misbehaving() as server,
         running.started(
             *(running.SLOW, "Hanging", "--headless", *load(server, "0")),
-            env=running.environment(rows_file),
+            rows=rows_file,
         ) as locust,
     ):
         wait_until("a hanging request of each user", lambda: len(server.seen) == 2 * USERS)
@@ -52,9 +51,8 @@ def test_ctrl_c_strikes_no_user_in_the_middle_of_its_bookkeeping(tmp_path: Path)
         serving() as stub,
         running.started(
             *(running.LOCUSTFILE, "--headless", "-u", "30", "-r", "30"),
-            env=running.environment(
-                rows_file, {"BULKHEAD_PROXY_URL": stub.url, "BULKHEAD_PACE": "0"}
-            ),
+            rows=rows_file,
+            settings={"proxy_url": stub.url, "pace": 0},
         ) as locust,
     ):
         wait_until("rows", lambda: rows_file.exists() and rows_file.stat().st_size > 50_000)

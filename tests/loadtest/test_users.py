@@ -38,7 +38,7 @@ def run(stub: Stub, folder: Path, *arguments: str) -> tuple[str, list[ClientRow]
         running.LOCUSTFILE,
         *("-u", "6", "-r", "6", "-t", "1s", *arguments),
         rows=rows_file,
-        env={"BULKHEAD_PROXY_URL": stub.url, "BULKHEAD_PACE": "0.05"},
+        settings={"proxy_url": stub.url, "pace": 0.05},
     )
     assert "All users spawned" in done.stderr, done.stderr
     rows = running.client_rows(rows_file)

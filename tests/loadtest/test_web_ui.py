@@ -8,11 +8,9 @@ from urllib.parse import urlencode
 
 import pytest
 
+from bulkhead.testing import free_ports, request, wait_until
 from tests.loadtest import running
 from tests.loadtest.stub import serving
-from tests.support.http import request
-from tests.support.ports import free_ports
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
 
@@ -22,8 +20,10 @@ def test_a_test_is_started_watched_and_stopped_in_the_web_ui(tmp_path: Path) -> 
     with serving() as stub, free_ports() as ports:
         ui = f"http://127.0.0.1:{ports[0]}"
         arguments = ("--web-host", "127.0.0.1", "--web-port", str(ports[0]), "--class-picker")
-        env = running.environment(rows_file, {"BULKHEAD_PROXY_URL": stub.url})
-        with running.started(running.LOCUSTFILE, *arguments, env=env) as load:
+        asked = {"proxy_url": stub.url}
+        with running.started(
+            running.LOCUSTFILE, *arguments, rows=rows_file, settings=asked
+        ) as load:
             page = wait_until("the page", lambda: fetch(ui), 15)
             assert all(word in page for word in (stub.url, "Browser", "Reader", "Writer"))
             form = {"user_count": 2, "spawn_rate": 2, "host": stub.url, "user_classes": "Reader"}

@@ -1,4 +1,4 @@
-"""Locust's master and workers, started by hand as a container starts them: by an environment."""
+"""Locust's master and workers, started by hand as a container starts them: with one file."""
 
 import signal
 import subprocess
@@ -13,12 +13,11 @@ import msgspec
 import pytest
 
 from bulkhead.records import ClientRow, RowsEnd
-from loadtest.arrivals import schedule
+from bulkhead.testing import free_ports, wait_until
+from loadtest.schedule import schedule
 from tests.loadtest import running
 from tests.loadtest.misbehaving import Misbehaving
 from tests.loadtest.stub import serving
-from tests.support.ports import free_ports
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
 
@@ -26,7 +25,7 @@ RATE, LOAD_S = 90, 2
 
 
 @dataclass
-class Crew:
+class Processes:
     """A master and its workers, and the folder where each has its log and its rows."""
 
     folder: Path
@@ -50,18 +49,18 @@ class Crew:
 
 
 @contextmanager
-def crew(
+def started(
     locustfile: str, folder: Path, number: int, url: str, *options: str, **settings: object
-) -> Iterator[Crew]:
+) -> Iterator[Processes]:
     """What still runs in the end is killed: then something went wrong before."""
-    rows = folder / "client-{worker}.jsonl"
-    env = running.open_environment(url, rows, **settings)
-    started: list[subprocess.Popen[bytes]] = []
+    asked = {"proxy_url": url, "rows": folder / "client-{worker}.jsonl", **settings}
+    env = running.environment(folder / "settings.json", asked)
+    processes: list[subprocess.Popen[bytes]] = []
 
     def start(name: str, *words: str) -> None:
         with (folder / f"{name}.log").open("wb") as log:
             command = running.command(locustfile, *words)
-            started.append(subprocess.Popen(command, env=env, stdout=log, stderr=log))
+            processes.append(subprocess.Popen(command, env=env, stdout=log, stderr=log))
 
     with free_ports() as ports:
         port = str(ports[0])
@@ -75,18 +74,18 @@ def crew(
                     f"worker-{worker}", "--worker", "--master-host", "127.0.0.1",
                     "--master-port", port,
                 )  # fmt: skip
-            yield Crew(folder, started[0], started[1:])
+            yield Processes(folder, processes[0], processes[1:])
         finally:
-            for process in started:
+            for process in processes:
                 process.kill()
                 process.wait()
 
 
 def test_workers_of_an_open_loop_send_one_schedule_together(tmp_path: Path) -> None:
-    asked = {"RATE": RATE, "LOAD_S": LOAD_S, "ARRIVALS": "poisson"}
+    asked = {"rate": RATE, "load_s": LOAD_S, "arrivals": "poisson"}
     with (
         serving() as stub,
-        crew(running.OPEN, tmp_path, 3, stub.url, "-u", "1", **asked) as locust,
+        started(running.OPEN, tmp_path, 3, stub.url, "-u", "1", **asked) as locust,
     ):
         assert locust.ended() == [0, 0, 0, 0], locust.log()
         by_file = locust.rows()
@@ -114,10 +113,10 @@ def test_workers_of_an_open_loop_send_one_schedule_together(tmp_path: Path) -> N
 def test_a_signal_to_the_master_ends_all_in_an_orderly_way(
     tmp_path: Path, end: signal.Signals
 ) -> None:
-    asked = {"RATE": RATE, "MIX": '{"list": 1}'}
+    asked = {"rate": RATE, "mix": {"list": 1}}
     with (
         Misbehaving(("/late",)) as server,
-        crew(running.OPEN, tmp_path, 2, server.url, **asked) as locust,
+        started(running.OPEN, tmp_path, 2, server.url, **asked) as locust,
     ):
         wait_until("requests", lambda: len(server.seen) > RATE, running.BOOT_S)
         locust.master.send_signal(end)
@@ -130,9 +129,10 @@ def test_a_signal_to_the_master_ends_all_in_an_orderly_way(
 
 @pytest.mark.parametrize("locustfile", [running.OPEN, running.LOCUSTFILE])
 def test_the_master_names_a_worker_that_was_killed(tmp_path: Path, locustfile: str) -> None:
+    asked = {"rate": RATE} if locustfile == running.OPEN else {}
     with (
         serving() as stub,
-        crew(locustfile, tmp_path, 2, stub.url, "-u", "4", "-r", "4", RATE=RATE) as locust,
+        started(locustfile, tmp_path, 2, stub.url, "-u", "4", "-r", "4", **asked) as locust,
     ):
         wait_until("requests", lambda: len(stub.ids) > 50, running.BOOT_S)
         killed = locust.workers[0]
@@ -150,7 +150,7 @@ def test_the_master_names_a_worker_that_was_killed(tmp_path: Path, locustfile: s
 def test_a_worker_that_leaves_early_says_so(tmp_path: Path) -> None:
     with (
         serving() as stub,
-        crew(running.LOCUSTFILE, tmp_path, 2, stub.url, "-u", "4", "-r", "4") as locust,
+        started(running.LOCUSTFILE, tmp_path, 2, stub.url, "-u", "4", "-r", "4") as locust,
     ):
         wait_until("requests", lambda: len(stub.ids) > 50, running.BOOT_S)
         locust.workers[0].terminate()
@@ -164,7 +164,7 @@ def test_a_worker_does_not_continue_the_rows_of_another_load(tmp_path: Path) -> 
     (tmp_path / "client-0.jsonl").touch()
     with (
         serving() as stub,
-        crew(running.LOCUSTFILE, tmp_path, 1, stub.url, "-t", "1s") as locust,
+        started(running.LOCUSTFILE, tmp_path, 1, stub.url, "-t", "1s") as locust,
     ):
         assert locust.workers[0].wait(30) == 1
         assert stub.ids == []
@@ -177,18 +177,18 @@ def test_a_worker_does_not_continue_the_rows_of_another_load(tmp_path: Path) -> 
         (("--master", "--web-port", "0"), "--master: needs --headless"),
         (
             ("--master", "--headless", "--expect-workers", "6"),
-            "--expect-workers 6: must be at most BULKHEAD_CONNECTIONS, which is 5",
+            "--expect-workers 6: must be at most the setting connections, which is 5",
         ),
     ],
 )
 def test_a_master_that_cannot_deal_out_the_schedule_is_refused(
-    words: tuple[str, ...], complaint: str
+    words: tuple[str, ...], complaint: str, tmp_path: Path
 ) -> None:
     with free_ports() as ports:
         port = ("--master-bind-host", "127.0.0.1", "--master-bind-port", str(ports[0]))
         done = subprocess.run(
             running.command(running.OPEN, *words, *port),
-            env=running.environment(None, {"BULKHEAD_CONNECTIONS": "5"}),
+            env=running.environment(tmp_path / "settings.json", {"connections": 5}),
             capture_output=True,
             text=True,
             timeout=60,

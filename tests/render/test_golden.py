@@ -2,28 +2,39 @@
 diff: every changed line of it is a changed setting of somebody's proxy.
 """
 
+import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from bulkhead.control.nginx import find_nginx
+from bulkhead.records import GaveUp
 from bulkhead.render.nginx import generation_of, render_nginx
 from bulkhead.render.supervisor import render_supervisor
-from bulkhead.topology.load import load
+from bulkhead.supervise.nginx import find_nginx
 from bulkhead.topology.model import Topology
+from bulkhead.topology.parse import load
 from tests.support.cases import cases, read_case, write_case
 
 ROOT = Path("stack.toml").resolve().parent
 
 
-def rendered(assignments: list[str]) -> list[str]:
+def plain(topology: Topology, folder: Path) -> Topology:
+    """The same in a checkout whose name needs no quotes, whatever that of this one needs."""
+    root = folder / "checkout"
+    root.symlink_to(ROOT)
+    return replace(topology, root=root, home=root / topology.home.relative_to(ROOT))
+
+
+def rendered(topology: Topology) -> list[str]:
     """nginx.conf, supervisord.conf, and the peers that the watched balancer begins with."""
-    topology = load(Path("stack.toml"), assignments)
     texts = render_all(topology, Path("/usr/sbin/nginx"), Path("/venv/bin/python"))
     generation = generation_of(texts[0]) if texts[0] else "none"
     return [
-        text.replace(str(ROOT), "/checkout").replace(generation, "GENERATION") for text in texts
+        text.replace(str(topology.root), "/checkout").replace(generation, "GENERATION")
+        for text in texts
     ]
 
 
@@ -36,9 +47,12 @@ def render_all(topology: Topology, nginx: Path, interpreter: Path) -> tuple[str,
 
 
 @pytest.mark.parametrize("case", cases("golden"), ids=lambda path: path.stem)
-def test_rendered_files_are_as_reviewed(case: Path, request: pytest.FixtureRequest) -> None:
+def test_rendered_files_are_as_reviewed(
+    case: Path, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     assignments, *expected = read_case(case)
-    found = rendered(assignments.splitlines())
+    topology = load(Path("stack.toml"), assignments.splitlines())
+    found = rendered(plain(topology, tmp_path))
     if request.config.getoption("--update-golden"):
         write_case(case, [assignments, *found])
     else:
@@ -48,7 +62,10 @@ def test_rendered_files_are_as_reviewed(case: Path, request: pytest.FixtureReque
 @pytest.mark.parametrize("case", cases("golden"), ids=lambda path: path.stem)
 @pytest.mark.parametrize("home", ["plain", "with space"])
 def test_the_real_programs_accept_them(
-    case: Path, home: str, tmp_path_factory: pytest.TempPathFactory
+    case: Path,
+    home: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """nginx -t, and supervisor's own parser: golden text that nobody can read proves nothing."""
     tmp_path = tmp_path_factory.mktemp("a")  # a short name: the path of a unix socket is limited
@@ -67,6 +84,7 @@ def test_the_real_programs_accept_them(
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
     (topology.home / "etc" / "supervisord.conf").write_text(supervisor)
+    monkeypatch.syspath_prepend(str(ROOT / "supervisor"))  # as PYTHONPATH of the real one
     programs = parsed_by_supervisor(topology.home / "etc" / "supervisord.conf")
     assert ("nginx" in programs) == topology.has_proxy
     if topology.has_proxy:
@@ -94,7 +112,7 @@ def parsed_by_supervisor(conf: Path) -> dict[str, tuple[str, dict[str, str]]]:
 
 
 def with_settings(*assignments: str) -> str:
-    return rendered(list(assignments))[0]
+    return rendered(load(Path("stack.toml"), assignments))[0]
 
 
 def test_nginx_conf_stays_when_instances_come_and_go() -> None:
@@ -111,8 +129,14 @@ def test_the_generation_is_of_what_is_in_the_file() -> None:
         return generation_of(conf.text)
 
     assert generation() == generation("services.api.instances=7")
-    assert generation() != generation("proxy.hold_s=4")
+    assert generation() != generation("proxy.queue_timeout_s=4")
     assert generation() != generation("services.api.max_in_flight=3")
+
+
+def test_every_reason_to_give_a_request_up_has_a_text() -> None:
+    texts = with_settings().partition("map $error_kind $error_msg {")[2].partition("default")[0]
+    keys = re.findall(r"^ +(\w+) \"", texts, re.MULTILINE)
+    assert {key for key in keys if not key.isdigit()} == {*get_args(GaveUp)} - {""}
 
 
 def test_the_native_balancer_needs_no_module() -> None:

@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bulkhead.render.supervisor import render_supervisor
-from bulkhead.render.watch import render_watch
-from bulkhead.topology.load import load
-from bulkhead.watch.conf import read_conf
-from bulkhead.watch.inherit import read_spec
+from bulkhead.adopt.successor import read_spec
+from bulkhead.render.supervisor import render_supervisor, render_watch
+from bulkhead.topology.parse import load
+from bulkhead.watchdog.state import read_conf
 
 PYTHON = Path("/venv/bin/python")
 
@@ -39,6 +38,9 @@ def test_every_program_is_in_it_and_nothing_else() -> None:
 def test_who_tells_nginx_nothing_announces_nothing() -> None:
     assert rendered("proxy.closing_s=2")["closing_s"] == 2
     assert rendered()["peers"] is True
+    assert rendered("proxy.listen=127.0.0.1:9000")["public"] == "127.0.0.1:9000"
+    every = ("proxy.listen=0.0.0.0:9000", "proxy.allow_remote=true")
+    assert rendered(*every)["public"] == "127.0.0.1:9000"
     native = rendered("proxy.balancer=nginx", "proxy.closing_s=2")
     assert (native["peers"], native["closing_s"]) == (False, 0)
 
@@ -49,7 +51,7 @@ def test_those_who_read_it_understand_it(tmp_path: Path) -> None:
     file.path.parent.mkdir()
     file.path.write_text(file.text)
     conf = read_conf(file.path)
-    assert conf.supervisord[0] == str(PYTHON)
+    assert conf.supervisord[:3] == ["/usr/bin/env", "PYTHONPATH=supervisor", str(PYTHON)]
     assert [one.name for one in conf.programs][:3] == ["watch", "nginx", "api-1"]
     run = str(tmp_path / "run")
     assert read_spec(run, "nginx").address == f"{run}/internal.sock"

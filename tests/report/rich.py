@@ -19,7 +19,7 @@ START = 100.0
 API = ("api-1", "api-2", "api-3", "api-4")
 WEB = ("web-1", "web-2")
 DEAD_S = 0.35
-HANG = (136.0, 140.0)  # api-2 is stopped; the proxy moves on after 1 s
+HANG = (136.0, 140.0)  # api-2 is stopped; the proxy retries after 1 s
 REFUSED = (146.0, 146.25)  # nobody is left to try
 
 
@@ -60,13 +60,20 @@ class Storm:
             self.made.state(instance, at + DEAD_S, "up")
         began, ended = HANG
         self.made.injection(
-            14, "hang", "api-2", began, held=0.01, heal=ended - began, healed=ended - began + 0.02
+            14,
+            "hang",
+            "api-2",
+            began,
+            confirmed=0.01,
+            heal=ended - began,
+            healed=ended - began + 0.02,
         )
         self.made.state("api-2", began, "stopped")
         self.made.state("api-2", ended, "up")
         self.made.watch(began + 0.6, "crashing", "api-2", "3 times")
         self.made.watch(ended, "ready", "api-2", "pid 8302")
-        self.made.injection(15, "nginx_worker", "nginx", 142.0, held=None, heal=None, healed=None,
+        self.made.injection(
+            15, "nginx_worker", "nginx", 142.0, confirmed=None, heal=None, healed=None,
             failed="no worker took its place",
         )  # fmt: skip
 
@@ -187,7 +194,7 @@ DRILL: dict[str, Any] = {
         "connections": 500,
     },
     "phases": {"warmup_s": 3.0, "baseline_s": 12.0, "faults_s": 33.0, "recovery_s": 12.0},
-    "expect": {"failed_repeatable": 0, "recovery_s": 1.5, "p99_faults_ms": 2000.0},
+    "expect": {"failed_retryable": 0, "recovery_s": 1.5, "p99_faults_ms": 2000.0},
 }
 FACTS: dict[str, Any] = {
     "started": 1_790_000_100.0,
@@ -206,8 +213,8 @@ VERDICT = Verdict(
         Check("nothing_doubled", "PASS", "0 effects applied again", "none"),
         Check("explained", "PASS", "0 requests without an explanation", "none"),
         Check(
-            "failed_repeatable", "FAIL", "106", "at most 0",
-            "106 repeatable requests failed: refused_everywhere x 104, client_timeout x 2",
+            "failed_retryable", "FAIL", "106", "at most 0",
+            "106 retryable requests failed: refused_everywhere x 104, client_timeout x 2",
             106, ("t-77", "t-2", "no-such-<b>id</b>"),
         ),
         Check(
@@ -216,14 +223,15 @@ VERDICT = Verdict(
         ),
         Check("recovery_s", "PASS", "0.35 s", "at most 1.5 s"),
         Check("p99_faults_ms", "PASS", "1,002.1 ms", "at most 2,000 ms"),
-        Check("ghosts", "INFO", "0 writes applied without their client being told", "none"),
+        Check("unacknowledged", "INFO", "0 writes applied without their client being told", "none"),
     ),
     {
         "requests": 24_000, "answered": 23_890, "failed": 106, "indeterminate": 4, "not_sent": 0,
-        "moved_on": 212, "lost": 0, "doubled": 0, "ghosts": 0, "unexplained": 0, "delayed": 96,
+        "retried": 212, "lost": 0, "doubled": 0, "unacknowledged": 0, "unexplained": 0,
+        "delayed": 96,
         "rate_per_s": 400.2, "p50_baseline_ms": 3.6, "p99_baseline_ms": 13.2,
         "p99_faults_ms": 1002.1, "max_faults_ms": 1018.0, "p99_recovery_ms": 13.1,
         "recovery_s": 0.35, "settle_s": 0.0,
-        "injections": 15, "held": 14, "late_p99_ms": 0.4,
+        "injections": 15, "confirmed": 14, "late_p99_ms": 0.4,
     },
 )  # fmt: skip

@@ -47,7 +47,7 @@ def test_outcomes_and_causes_count_every_request_once(
     counts = {(row["outcome"], row["cause"]): int(row["requests"].replace(",", "")) for row in rows}
     assert sum(counts.values()) == every
     assert {cause for _, cause in counts} == {
-        "", "refused_everywhere", "reset_once", "client_timeout"
+        "", "refused_everywhere", "reset_not_retried", "client_timeout"
     }  # fmt: skip
     for row in rows:
         phases = (row[name] for name in ("warmup", "baseline", "faults", "recovery"))
@@ -62,7 +62,7 @@ def test_latencies_are_given_before_during_and_after_for_all_and_each_class(page
     rows = page.table("class", "phase")
     assert [(row["class"], row["phase"].split()[1]) for row in rows] == [
         (kind, when)
-        for kind in ("all", "repeatable", "once")
+        for kind in ("all", "retryable", "non_retryable")
         for when in ("before", "during", "after")
     ]
     assert rows[1]["p99.9"] == "1,006"
@@ -75,7 +75,7 @@ def test_every_link_leads_somewhere_and_every_anchor_is_one(page: Page) -> None:
 
 
 def test_every_cause_of_the_table_has_its_examples_in_full(page: Page) -> None:
-    for cause in ("refused_everywhere", "reset_once", "client_timeout"):
+    for cause in ("refused_everywhere", "reset_not_retried", "client_timeout"):
         assert f"cause-{cause}" in page.ids
         assert f"#cause-{cause}" in page.links
     assert {"slowest", "moved", "delay-retried", "delay-sent_late"} <= set(page.ids)

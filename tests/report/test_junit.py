@@ -59,8 +59,8 @@ def test_fail_is_a_failure_and_invalid_an_error_with_message_and_examples() -> N
     assert failure.get("message") == VERDICT.checks[5].message
     assert failure.get("type") == "FAIL"
     assert failure.text == (
-        "FAIL failed_repeatable: 106 (bound: at most 0)\n"
-        "106 repeatable requests failed: refused_everywhere x 104, client_timeout x 2\n"
+        "FAIL failed_retryable: 106 (bound: at most 0)\n"
+        "106 retryable requests failed: refused_everywhere x 104, client_timeout x 2\n"
         "examples: t-77, t-2, no-such-<b>id</b>"
     )
     assert error.get("type") == "INVALID"

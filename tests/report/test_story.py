@@ -16,7 +16,7 @@ def told(made: MadeRun, id: str) -> list[str]:
         return text(account, id).splitlines()
 
 
-def test_a_write_that_moved_on_because_its_instance_was_killed(tmp_path: Path) -> None:
+def test_a_write_that_was_retried_because_its_instance_was_killed(tmp_path: Path) -> None:
     made = MadeRun(tmp_path)
     made.phases()
     made.injection(1, "kill", "api-1", 108.005, healed=0.4)
@@ -27,7 +27,7 @@ def test_a_write_that_moved_on_because_its_instance_was_killed(tmp_path: Path) -
     made.begin("a-1", t=108.002, instance="api-1", method="POST", target="/api/v1/entries")
     assert told(made, "a-1") == [
         "POST /api/v1/entries   a-1",
-        "class repeatable, with a key; planned 8.000 s into the run, in faults",
+        "class retryable, with a key; planned 8.000 s into the run, in faults",
         "answered",
         "",
         "   0.0 ms  client  plans POST /api/v1/entries",
@@ -57,11 +57,11 @@ def test_a_request_that_waited_in_the_hold_and_what_the_watchdog_did_meanwhile(
     made.watch(108.25, "supervisord", "supervisord", "pid 9000")
     made.request(
         "a-1", 108.0, failed=[Failed("api-1", "died", 0.1)], instance="api-2",
-        proxy={"held": 0.15, "took": 0.30, "ended": OFFSET + 108.301},
+        proxy={"queued": 0.15, "took": 0.30, "ended": OFFSET + 108.301},
         client={"done": 108.31},
     )  # fmt: skip
     lines = told(made, "a-1")
-    assert lines[2].startswith("answered: slow, held: 0.310 s: ")
+    assert lines[2].startswith("answered: slow, queued: 0.310 s: ")
     assert any(
         "has it for 300.0 ms (150.0 of them waiting for an instance)" in one for one in lines
     )
@@ -74,7 +74,7 @@ def test_a_request_that_waited_in_the_hold_and_what_the_watchdog_did_meanwhile(
 def test_why_nginx_gave_up(tmp_path: Path) -> None:
     made = MadeRun(tmp_path)
     made.phases()
-    held_up(made, "a-1", "busy_late")
+    held_up(made, "a-1", "busy_queue_timeout")
     wanted = (
         "(5,000 of them waiting for an instance), answers 503 by itself: "
         "no instance had room in time"

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from bulkhead.accounting.account import opened
-from bulkhead.report.axis import bucket_width
-from bulkhead.report.svg import FEW, area, heat, line, rare, stems, unanswered
-from bulkhead.report.timeline import Cell, Timeline, timeline
+from bulkhead.report.charts import FEW, area, heat, line, rare, stems, unanswered
+from bulkhead.report.timeline import MOST_BUCKETS, Cell, Timeline, round_step, timeline
 from tests.support.runs import Failed, MadeRun
 
 
@@ -18,7 +17,7 @@ from tests.support.runs import Failed, MadeRun
 def test_buckets_are_100_ms_up_to_two_minutes_and_round_beyond(
     seconds: float, width: float
 ) -> None:
-    assert bucket_width(seconds) == width
+    assert round_step(seconds, MOST_BUCKETS) == width
 
 
 def made_timeline(made: MadeRun) -> Timeline:
@@ -77,7 +76,7 @@ def test_a_lane_has_states_faults_work_and_lost_attempts(tmp_path: Path) -> None
     assert counted(lanes["api-1"].lost) == {20: 1}
     assert counted(lanes["api-2"].lost) == {25: 1}, "the second attempt began when the first ended"
     assert counted(lanes["api-3"].begun) == {26: 1}
-    assert lanes["api-2"].under == ()
+    assert lanes["api-2"].under == []
     assert [(one.n, one.problem) for one in lines.injections] == [
         (1, ""),
         (2, "it was dead already"),
@@ -110,7 +109,9 @@ def test_a_fault_that_was_never_undone_lasts_to_the_end(tmp_path: Path) -> None:
     made.phases(100.0, 101.0, 102.0, 103.0, 104.0)
     made.injection(1, "hang", "api-1", 102.0, heal=None, healed=None)
     made.injection(2, "busy", "api-1", 102.5, healed=None, failed="it is busy still")
-    made.injection(3, "slow", "api-1", 103.0, held=None, heal=None, healed=None, failed="no socket")
+    made.injection(
+        3, "slow", "api-1", 103.0, confirmed=None, heal=None, healed=None, failed="no socket"
+    )
     made.request("a-1", 102.0)
     lines = made_timeline(made)
     assert [(one.n, one.began, one.ended, one.in_force) for one in lines.injections] == [
@@ -150,6 +151,6 @@ def test_what_was_not_answered_and_what_is_rare_is_a_point() -> None:
     assert rare(cells) == "M6.5 0.5h0", "the lowest row has one request too many to be rare"
 
 
-def counted(buckets: tuple[int, ...]) -> dict[int, int]:
+def counted(buckets: list[int]) -> dict[int, int]:
     """Only those that are not empty."""
     return {bucket: count for bucket, count in enumerate(buckets) if count}

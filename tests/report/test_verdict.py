@@ -18,17 +18,17 @@ def test_the_verdict_comes_first_and_then_what_decided_it(
     lines = text(VERDICT, account, storm).splitlines()
     assert lines[:11] == [
         "FAIL  kill-storm: A storm of kills, and one hang",
-        "      24,000 requests, 106 failed, 4 indeterminate, 212 moved on, 0 lost, 0 doubled, "
+        "      24,000 requests, 106 failed, 4 indeterminate, 212 retried, 0 lost, 0 doubled, "
         "back within 0.35 s",
         "",
-        "         check              figure                                            bound",
-        "FAIL     failed_repeatable  106                                               at most 0",
-        "         106 repeatable requests failed: refused_everywhere x 104, client_timeout x 2",
+        "         check             figure                                            bound",
+        "FAIL     failed_retryable  106                                               at most 0",
+        "         106 retryable requests failed: refused_everywhere x 104, client_timeout x 2",
         "         such as t-77, t-2, no-such-<b>id</b>, ...",
-        "INVALID  injected           14 of 15                                          all",
+        "INVALID  injected          14 of 15                                          all",
         "         injection 15 (nginx_worker of nginx) failed: no worker took its place",
         "         such as 15",
-        "PASS     accounted          0 unaccounted                                     none",
+        "PASS     accounted         0 unaccounted                                     none",
     ]
     assert lines[-1] == f"see     bulkhead report {storm.path} --request t-77"
 
@@ -37,7 +37,7 @@ def test_phases_outcomes_and_causes_are_in_it(account: DuckDBPyConnection, storm
     shown = text(VERDICT, account, storm)
     for name in ("baseline (before)", "faults (during)", "recovery (after)", "p99.9"):
         assert name in shown
-    for cause in ("refused_everywhere", "reset_once", "client_timeout"):
+    for cause in ("refused_everywhere", "reset_not_retried", "client_timeout"):
         assert re.search(rf"^(failed|indeterminate) +{cause} +\d", shown, re.MULTILINE)
     assert f"run     {storm.path}" in shown
 
@@ -51,7 +51,7 @@ def test_it_fits_a_screen_and_names_what_does_not(
     ours = [line for line in shown.splitlines() if str(storm.path) not in line]
     assert max(map(len, ours)) <= 110
     assert "more: check_" in shown
-    assert shown.index("FAIL     failed_repeatable") < shown.index("PASS     check_0")
+    assert shown.index("FAIL     failed_retryable") < shown.index("PASS     check_0")
 
 
 def test_without_colour_there_is_no_escape_and_with_it_the_same_words(

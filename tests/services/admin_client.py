@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bulkhead.control.unix import UnixConnection
-from tests.support.http import Answer
-from tests.support.waiting import wait_until
+from bulkhead.http_probe import UnixConnection
+from bulkhead.testing import Answer, wait_until
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,12 @@ from typing import Any
 
 import pytest
 
-from bulkhead.control.unix import UnixConnection
-from services.faults import DEFAULTS
+from bulkhead.http_probe import UnixConnection
+from bulkhead.testing import Answer, free_ports, request, wait_until
+from services.common.fault_injection import DEFAULTS
 from tests.services.admin_client import AdminSocket, cpu_s, names, resident_mb, sockets
 from tests.services.api.conftest import running_fleet
 from tests.services.web.processes import WebInstance
-from tests.support.http import Answer, request
-from tests.support.ports import free_ports
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
 

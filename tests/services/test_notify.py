@@ -7,14 +7,19 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from signal import SIGTERM
+from unittest.mock import Mock
 
 import pytest
 
-from services.notify import LONGEST_S, Notifier
+from bulkhead.proc import find
+from bulkhead.testing import wait_until
+from bulkhead.watchdog.liveness import NotifySocket, ServingProcess
+from services.common.notify import LONGEST_S, Notifier, phase
 from tests.services.api.conftest import fleet
 from tests.services.api.processes import Api, Fleet
 from tests.services.web.conftest import (
@@ -27,7 +32,6 @@ from tests.services.web.conftest import (
     start_web,
 )
 from tests.services.web.processes import WebInstance
-from tests.support.waiting import wait_until
 
 __all__ = ["fleet", "folder", "ledger", "ports", "running_stub", "secret", "start_web"]
 
@@ -35,20 +39,42 @@ READY = (True, False)
 STOPPING = (False, True)
 
 
+@dataclass
+class Speaker:
+    """A process that has been heard."""
+
+    process: ServingProcess
+    words: tuple[bool, bool]
+    turned: float
+
+
 class Watchdog:
-    """Listens, and knows when which process said what."""
+    """Listens, reads the pages, and knows when which process said what."""
 
     def __init__(self, path: Path) -> None:
-        from bulkhead.watch.ear import Ear
-
         self.path = path
-        self._ear = Ear(path)
+        self._notify_socket = NotifySocket(path)
+        self._speakers: dict[int, Speaker] = {}
         self.heard: list[tuple[float, int, tuple[bool, bool]]] = []
+        self.datagrams = 0
 
     def listen(self) -> None:
-        """Hear what has arrived."""
-        for beat in self._ear.hear():
-            self.heard.append((time.monotonic(), beat.pid, (beat.ready, beat.stopping)))
+        """Hear what has arrived, by datagram or in a page."""
+        for beat in self._notify_socket.receive():
+            self.datagrams += 1
+            words = (beat.ready, beat.stopping)
+            self.heard.append((time.monotonic(), beat.pid, words))
+            with contextlib.suppress(ProcessLookupError, KeyError):
+                if beat.pid not in self._speakers and (process := find(beat.pid)):
+                    self._speakers[beat.pid] = Speaker(ServingProcess(process), words, 0.0)
+                known = self._speakers[beat.pid]
+                known.words = words
+                known.process.open_page(beat.page)
+                known.turned = known.process.last_turn()
+        for pid, speaker in self._speakers.items():
+            if speaker.process.last_turn() > speaker.turned:
+                speaker.turned = speaker.process.last_turn()
+                self.heard.append((time.monotonic(), pid, speaker.words))
 
     def hear(self, what: str, enough: Callable[[], object]) -> None:
         """Listen until something is so."""
@@ -71,7 +97,9 @@ class Watchdog:
 
     def close(self) -> None:
         """Hear no more."""
-        self._ear.close()
+        self._notify_socket.close()
+        for speaker in self._speakers.values():
+            speaker.process.close()
 
 
 @pytest.fixture
@@ -110,34 +138,41 @@ def test_it_beats_four_times_in_the_time_it_is_given(microseconds: str, interval
 
 def test_it_says_ready_then_stopping_and_before_that_nothing(watchdog: Watchdog) -> None:
     notifier, timers = Notifier(str(watchdog.path), 0.1), Timers()
-    notifier.turn()
+    notifier.heartbeat_if_due()
     watchdog.listen()
     assert watchdog.heard == []
     notifier.ready(timers.later)
     for _ in range(2):
+        watchdog.listen()
         delay, call = timers.due.pop()
-        assert 0 < delay <= 0.1
+        assert 0 < delay <= 0.125
         call()
-    notifier.stopping()
-    timers.due.pop()[1]()
-    notifier.close()
     watchdog.listen()
+    notifier.stopping()
+    watchdog.listen()
+    timers.due.pop()[1]()
+    watchdog.listen()
+    notifier.close()
+    assert watchdog.datagrams == 2, "the page says the rest"
     assert [what for _, _, what in watchdog.heard] == [READY] * 3 + [STOPPING] * 2
     assert {pid for _, pid, _ in watchdog.heard} == {os.getpid()}
 
 
-def test_all_processes_beat_at_the_same_moments(
+def test_each_process_beats_at_a_moment_of_its_own(
     watchdog: Watchdog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     due = []
-    for moment in (1000.03, 1000.07, 1000.099):
+    for moment in (1000.01, 1000.03, 1000.07, 1000.099):
         timers, notifier = Timers(), Notifier(str(watchdog.path), 0.1)
         with monkeypatch.context() as clock:
-            clock.setattr("services.notify.time.monotonic", partial(float, moment))
+            clock.setattr("services.common.notify.time.monotonic", partial(float, moment))
             notifier.ready(timers.later)
-        due.append(moment + timers.due.pop()[0])
+        delay = timers.due.pop()[0]
+        assert 0.025 < delay <= 0.125  # never twice in a row, and soon enough
+        # From the middle of the interval before: a moment at its edge must not wrap around.
+        due.append((moment + delay - phase(os.getpid()) * 0.1 + 0.05) % 0.1)
         notifier.close()
-    assert due == pytest.approx([1000.1] * 3)
+    assert due == pytest.approx([0.05] * 4)
 
 
 def test_a_busy_loop_beats_between_two_requests_but_not_at_each(watchdog: Watchdog) -> None:
@@ -147,7 +182,7 @@ def test_a_busy_loop_beats_between_two_requests_but_not_at_each(watchdog: Watchd
     turns = 0
     began = time.monotonic()
     while time.monotonic() < began + 0.5:
-        notifier.turn()
+        notifier.heartbeat_if_due()
         watchdog.listen()
         turns += 1
     notifier.close()
@@ -159,7 +194,7 @@ def test_without_a_watchdog_nothing_happens(tmp_path: Path) -> None:
     timers = Timers()
     silent = Notifier.from_environment({})
     silent.ready(timers.later)
-    silent.turn()
+    silent.heartbeat_if_due()
     silent.stopping()
     assert timers.due == []
     gone = Notifier(str(tmp_path / "nobody.sock"), 0.1)
@@ -174,11 +209,36 @@ def test_a_watchdog_that_does_not_listen_costs_no_time(watchdog: Watchdog) -> No
     notifier.ready(Timers().later)
     began = time.monotonic()
     for _ in range(1000):
-        notifier.beat()
+        notifier.heartbeat()
     notifier.close()
     assert time.monotonic() - began < 1
     watchdog.listen()
-    assert 0 < len(watchdog.heard) < 1000
+    assert watchdog.datagrams == 1
+
+
+def test_a_watchdog_that_starts_later_soon_hears_everybody(watchdog: Watchdog) -> None:
+    notifier, timers = Notifier(str(watchdog.path), 0.05), Timers()
+    notifier.ready(timers.later)
+    watchdog.listen()
+    began = time.monotonic()
+    while watchdog.datagrams < 3:
+        notifier.heartbeat_if_due()
+        watchdog.listen()
+    notifier.close()
+    assert LONGEST_S < time.monotonic() - began < 2 * LONGEST_S + 0.1
+
+
+def test_without_a_page_each_beat_is_a_datagram(
+    watchdog: Watchdog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.common.notify.os.memfd_create", Mock(side_effect=OSError))
+    notifier, timers = Notifier(str(watchdog.path), 0.1), Timers()
+    notifier.ready(timers.later)
+    for _ in range(2):
+        timers.due.pop()[1]()
+    watchdog.listen()
+    notifier.close()
+    assert watchdog.datagrams == 3
 
 
 def test_it_costs_a_start_nothing() -> None:
@@ -195,7 +255,7 @@ def test_abstract_names_are_understood() -> None:
         notifier = Notifier(f"@{name}", 0.1)
         notifier.ready(Timers().later)
         notifier.close()
-        assert hearing.recv(100) == b"READY=1\nWATCHDOG=1"
+        assert hearing.recv(100).startswith(b"READY=1\nWATCHDOG=1")
 
 
 @pytest.mark.live

@@ -3,8 +3,9 @@
 What it is asked is in the query: `wait=SECONDS` before the answer, `bytes=N` in its body,
 `status=N`, and `die=NAME`: the one of that name is killed once it has read the request, but only in
 its first life; with `poison=1` everyone is killed, always; `before=SECONDS` is waited before that.
-Each execution is a JSON line in a file, written before anything else: `name`, `now` (how many it
-has at this moment), `method`, `path` and `body` (its length).
+With `cut=1` the answer ends in its middle. Each execution is a JSON line in a file, written before
+anything else: `name`, `now` (how many it has at this moment), `method`, `path` and `body` (its
+length).
 """
 
 import asyncio
@@ -49,6 +50,12 @@ class Obey(tornado.web.RequestHandler):
         await asyncio.sleep(float(asked.get("wait", "0")))
         self.set_status(int(asked.get("status", "200")))
         self.set_header("X-Instance", self.name)
+        if "cut" in asked:
+            self.set_header("Content-Length", asked["bytes"])
+            self.write(b"x" * 100_000)
+            await self.flush()
+            self.request.connection.detach().close()  # type: ignore[union-attr]
+            return
         self.finish(b"x" * int(asked.get("bytes", "0")))
 
     def _is_first_life(self) -> bool:

@@ -4,8 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from tests.support.http import Answer
-from tests.support.waiting import wait_until
+from bulkhead.testing import Answer, wait_until
 from tests.support.watched import Watched
 
 

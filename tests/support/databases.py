@@ -21,8 +21,7 @@ import asyncpg
 import psutil
 import pytest
 
-from tests.support.ports import free_ports
-from tests.support.waiting import wait_until
+from bulkhead.testing import free_ports, wait_until
 
 PASSWORD = "only-for-tests"
 NOBODY = 65534

@@ -12,8 +12,8 @@ import signal
 
 import tornado.web
 
-from services.identity import current
-from services.notify import Notifier
+from services.common.identity import current
+from services.common.notify import Notifier
 
 
 class Echo(tornado.web.RequestHandler):

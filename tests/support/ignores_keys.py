@@ -3,7 +3,7 @@
 import sys
 
 from services.api.__main__ import main
-from services.api.handlers import entries
+from services.api.http import entries
 
 setattr(entries, "read_key", lambda _request: None)  # noqa: B010 - it is not ours to assign
 

@@ -15,6 +15,7 @@ from bulkhead.records import (
     EffectRow,
     EntryRow,
     Event,
+    Found,
     ProxyRow,
     ServiceRow,
     WatchRow,
@@ -93,6 +94,10 @@ class Observers:
         self.entries: dict[str, EntryRow] = {}
         self._numbers: Counter[str] = Counter()
 
+    def used(self, effects: int) -> None:
+        """The ledger has had so many effects before the run."""
+        self._numbers["effects"] = effects
+
     def client(self, id: str, **changes: Any) -> ClientRow:
         """A GET that api-1 answered with 200 within 10 ms."""
         values: dict[str, Any] = {
@@ -107,6 +112,7 @@ class Observers:
             "instance": "api-1",
             "boot": boot("api-1"),
             "bytes": 100,
+            "found": [Found("entry-1", 1, 1)],
         } | changes
         row = ClientRow(**values)
         self.clients.append(row)
@@ -124,7 +130,7 @@ class Observers:
             "status": 200,
             "bytes": 100,
             "complete": "OK",
-            "request_class": "repeatable",
+            "request_class": "retryable",
             "key": "",
             "client": "127.0.0.1",
             "worker": 71,
@@ -151,6 +157,10 @@ class Observers:
         values = {"t": 103.008, "status": 200, "effect": "none"} | same | changes
         return self._service("end", begun.id, values)
 
+    def dropped(self, instance: str, **changes: Any) -> ServiceRow:
+        """What an instance says when it can write again: `n` rows are missing."""
+        return self._service("dropped", "", {"instance": instance} | changes)
+
     def effect(self, id: str, **changes: Any) -> EffectRow:
         """The ledger applies a create of `id`, with a key."""
         values: dict[str, Any] = {
@@ -163,14 +173,17 @@ class Observers:
             "instance": "api-1",
             "boot": boot("api-1"),
             "at": OFFSET + 103.005,
+            "amount": 1,
         } | changes
         row = EffectRow(**values)
         self.effects.append(row)
         return row
 
-    def entry(self, id: str, version: int = 1, deleted: bool = False) -> EntryRow:
+    def entry(
+        self, id: str, version: int = 1, deleted: bool = False, amount: int | None = 1
+    ) -> EntryRow:
         """The ledger holds an entry, in the end."""
-        self.entries[id] = EntryRow(id, version, deleted)
+        self.entries[id] = EntryRow(id, version, deleted, None if deleted else amount)
         return self.entries[id]
 
     def event(self, t: float, kind: str, **changes: Any) -> Event:

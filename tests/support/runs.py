@@ -4,7 +4,7 @@
     run.phases()
     run.request("a-1")                                         # a GET that api-1 answered
     run.request("a-2", effect="create", proxy=None)            # a POST that the proxy did not log
-    run.request("a-3", failed=[Failed("api-1", "refused")])    # a GET that moved on to api-2
+    run.request("a-3", failed=[Failed("api-1", "refused")])    # a GET that was retried to api-2
     run.injection(1, "kill", "api-1", at=108.0)
     folder = run.write()
 
@@ -12,6 +12,7 @@ Times are monotonic seconds and begin at 100; the wall clock is OFFSET ahead.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -19,8 +20,8 @@ from typing import Any, Literal
 import msgspec
 
 from bulkhead.accounting import account
-from bulkhead.records import ServiceRow, encode
-from bulkhead.rundir import RunDir
+from bulkhead.records import ClientRow, EntryRow, Found, ServiceRow, encode
+from bulkhead.rundir import FORMAT, RunDir
 from tests.support.observers import (
     OFFSET,
     SERVICES,
@@ -30,12 +31,14 @@ from tests.support.observers import (
     address,
     attempts,
     boot,
+    pid,
 )
 
 __all__ = ["OFFSET", "Ask", "Failed", "MadeRun", "address", "ask", "attempts", "boot"]
 
 Ask = Literal["read", "create", "replace", "change", "delete"]
 AS_IT_IS: Change = {}
+OLDER = EntryRow("entry-1", 1, False, 1)  # than the run: what reads are about unless they say
 
 METHODS = {"read": "GET", "create": "POST", "replace": "PUT", "change": "PATCH", "delete": "DELETE"}
 STATUSES = {"read": 200, "create": 201, "replace": 200, "change": 200, "delete": 204}
@@ -49,6 +52,8 @@ class MadeRun(Observers):
         self.run = RunDir(path)
         self.drill: dict[str, Any] = drill()
         self.watched = True  # false: the stack has no watchdog, and so no file of its rows
+        # True: executions are numbered as they began, and the watchdog saw each death and start.
+        self.witnessed = False
         self.seen: list[tuple[str, str, str]] = []  # of several hosts: address, instance, service
 
     def request(
@@ -90,6 +95,10 @@ class MadeRun(Observers):
             "method": METHODS[effect],
             "target": "/api/v1/entries" + (place and place + entry),
         }
+        was = self.entries.get(entry, OLDER)
+        version = was.version + (entry in self.entries) if is_write else was.version
+        amount = self._next("amounts") if effect in ("create", "replace", "change") else None
+        shown = Found(entry, version, was.amount or 0 if amount is None else amount)
         who: Change = {"instance": instance, "boot": boot(instance)}
         answered: Change = {"status": status, "key": key}
         if client is not None:
@@ -100,6 +109,8 @@ class MadeRun(Observers):
                 "done": at + before + took,
                 "effect": effect,
                 "entry": entry if is_write else "",
+                "amount": amount,
+                "found": None if effect == "delete" or status >= 400 else [shown],
             }
             self.client(id, **row | asked | who | answered | client)
         if proxy is not None:
@@ -108,7 +119,7 @@ class MadeRun(Observers):
                 "proxy_id": proxy_id,
                 "ended": OFFSET + at + before + 0.9 * took,
                 "took": before + 0.8 * took,
-                "request_class": "once" if once else "repeatable",
+                "request_class": "non_retryable" if once else "retryable",
             }
             lists = _and_last(attempts(failed), address(instance), status, 0.7 * took)
             self.proxy(id, **row | asked | who | answered | lists | proxy)
@@ -120,12 +131,12 @@ class MadeRun(Observers):
                 done = "applied" if is_write and status < 300 and applied is not None else "none"
                 self.end(begun, **{"t": at + 0.8 * took, "status": status, "effect": done} | end)
         if is_write and applied is not None:
-            version = self.entries[entry].version + 1 if entry in self.entries else 1
             row = {"key": known_by, "op": effect, "entry_id": entry, "version": version}
+            row |= {"amount": amount}
             self.effect(id, **row | who | {"at": OFFSET + at + 0.5 * took} | applied)
             if held is not None:
                 row = {"id": entry, "version": version, "deleted": effect == "delete"}
-                self.entry(**row | held)
+                self.entry(**row | {"amount": amount} | held)
 
     def phases(
         self,
@@ -148,25 +159,25 @@ class MadeRun(Observers):
         target: str,
         at: float,
         *,
-        held: float | None = 0.01,
+        confirmed: float | None = 0.01,
         heal: float | None = 0.02,
         healed: float | None = 0.03,
         detail: str = "proved",
         failed: str = "",
         skipped: str = "",
     ) -> None:
-        """One injection: begun at `at`; held, heal and healed are seconds after it, None: never.
+        """One injection: begun at `at`; the others are seconds after it, None: never.
 
         `failed` and `skipped` give the problem and end it there.
         """
         what = {"target": target, "fault": fault, "n": n}
-        self.event(at, "inject", **what)
         if skipped:
             self.event(at, "skipped", **what, detail=skipped)
             return
-        for kind, after in (("held", held), ("heal", heal), ("healed", healed)):
+        self.event(at, "inject", **what)
+        for kind, after in (("confirmed", confirmed), ("heal", heal), ("healed", healed)):
             if after is not None:
-                more = {"detail": detail} if kind == "held" else {}
+                more = {"detail": detail} if kind == "confirmed" else {}
                 self.event(at + after, kind, **what, **more)
         if failed:
             self.event(at + 0.05, "failed", **what, detail=failed)
@@ -174,12 +185,24 @@ class MadeRun(Observers):
     def state(self, instance: str, at: float, state: str) -> None:
         """From `at` on the instance is seen up, dead or stopped."""
         self.event(at, "state", target=instance, detail=state)
+        if not self.witnessed:
+            return
+        seen = [row for row in self.watches if row.target == instance]
+        if state == "dead":
+            self.watch(at, "exit", instance, seen[-1].detail if seen else str(pid(instance)))
+        elif state == "up" and seen and seen[-1].kind == "exit":
+            for kind in ("started", "ready"):
+                self.watch(at, kind, instance, f"{seen[-1].detail}1")
 
     def write(self) -> RunDir:
         """The folder, with everything in it that a drill leaves behind."""
         run = self.run
         run.path.mkdir(parents=True, exist_ok=True)
-        facts: dict[str, Any] = {"wall_minus_monotonic": OFFSET, "configuration": configuration()}
+        facts: dict[str, Any] = {
+            "format": FORMAT,
+            "wall_minus_monotonic": OFFSET,
+            "configuration": configuration(),
+        }
         if self.seen:
             facts["instances"] = self.seen
         run.run_json.write_text(json.dumps(facts))
@@ -198,12 +221,15 @@ class MadeRun(Observers):
         self.watches.clear()
         self.entries.clear()
 
+    def _executed(self) -> list[ServiceRow]:
+        return _numbered(self.services) if self.witnessed else self.services
+
     def _files(self) -> list[tuple[Path, bytes]]:
         run = self.run
         return [
-            (run.client_rows, _lines(self.clients)),
+            (run.client_rows, _lines(map(_as_clients_write, self.clients))),
             (run.proxy_rows, _lines(self.proxies)),
-            (run.service_rows, _lines(map(_as_services_write, self.services))),
+            (run.service_rows, _lines(map(_as_services_write, self._executed()))),
             (run.events, _lines(sorted(self.events, key=lambda event: event.t))),
             *([(run.watch_rows, _lines(self.watches))] if self.watched else []),
             (run.effects, _lines(self.effects)),
@@ -263,7 +289,7 @@ def drill() -> dict[str, Any]:
                 "at_s": 0.0,
                 "every_s": 0.3,
                 "times": 66,
-                "hold_s": 0.0,
+                "duration_s": 0.0,
                 "with": {},
             }
         ],
@@ -279,8 +305,29 @@ def _and_last(before: Mapping[str, str], where: str, status: int, seconds: float
     return {name: ", ".join(filter(None, (before[name], part))) for name, part in last.items()}
 
 
+def _as_clients_write(row: ClientRow) -> ClientRow:
+    """Without a whole good answer no entries are found in it."""
+    no_answer = not 0 < row.status < 400
+    return msgspec.structs.replace(row, found=None) if no_answer else row
+
+
+def _numbered(rows: Iterable[ServiceRow]) -> list[ServiceRow]:
+    """Each process's executions numbered as they began, whatever order a test made them in."""
+    rows = list(rows)
+    begins = sorted((row for row in rows if row.kind == "begin"), key=lambda row: row.t)
+    last: Counter[tuple[str, str]] = Counter()
+    numbers: dict[tuple[str, str, int], int] = {}
+    for row in begins:
+        last[row.instance, row.boot] += 1
+        numbers[row.instance, row.boot, row.n] = last[row.instance, row.boot]
+    return [
+        msgspec.structs.replace(row, n=numbers.get((row.instance, row.boot, row.n), row.n))
+        for row in rows
+    ]
+
+
 def _as_services_write(row: ServiceRow) -> dict[str, Any]:
-    """services/rows.py leaves out what belongs to the other end."""
+    """services/common/rows.py leaves out what belongs to the other end."""
     absent = {"status", "effect", "fault"} if row.kind == "begin" else {"method", "target", "key"}
     if not row.fault:
         absent = absent | {"fault"}

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bulkhead.drill import volumes
 from bulkhead.errors import StateError
-from bulkhead.faults.disk_full import Volume
+from bulkhead.faults.disk import Volume, mount
 
 
 def mount_or_skip(home: Path, sizes_mb: Mapping[Volume, int]) -> None:
@@ -16,6 +15,6 @@ def mount_or_skip(home: Path, sizes_mb: Mapping[Volume, int]) -> None:
     if os.geteuid() != 0:
         pytest.skip("mounting needs root")
     try:
-        volumes.mount(home, sizes_mb)
+        mount(home, sizes_mb)
     except StateError as refused:
         pytest.skip(f"this system lets nobody mount: {refused}")

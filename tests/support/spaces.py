@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bulkhead.errors import BulkheadError
-from bulkhead.hosts.network import ip
+from bulkhead.hosts.netns import ip
 
 
 def require_namespaces() -> None:

@@ -13,20 +13,18 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from bulkhead.control import markers, peers
-from bulkhead.control.nginx import find_nginx
-from bulkhead.control.preflight import make_folders
-from bulkhead.control.unix import UnixConnection
+from bulkhead import peer_table
+from bulkhead.http_probe import UnixConnection
+from bulkhead.peer_table import Peer, State
 from bulkhead.records import ProxyRow
 from bulkhead.render.files import write_all
 from bulkhead.render.nginx import render_nginx
 from bulkhead.render.paths import Home
-from bulkhead.render.peers import Peer, State
-from bulkhead.topology.load import load
-from tests.support.http import Answer, request
-from tests.support.ports import free_ports, is_free
+from bulkhead.supervise.home import make_folders, prepare_run
+from bulkhead.supervise.nginx import find_nginx
+from bulkhead.testing import Answer, free_ports, is_free, request, wait_until
+from bulkhead.topology.parse import load
 from tests.support.rows import rows_so_far
-from tests.support.waiting import wait_until
 
 TELL_EVERY_S = 0.2
 
@@ -39,7 +37,7 @@ class Execution:
     now: int  # how many the instance had then, this one included
     method: str
     path: str
-    body: int  # octets
+    body: int  # bytes
 
 
 class Watched:
@@ -71,12 +69,18 @@ class Watched:
     def start(self) -> None:
         """Render, start nginx, and wait until it answers."""
         self.render()
-        markers.prepare(self.home)
+        prepare_run(self.home)
         program = find_nginx("nginx", "")
         self.nginx = subprocess.Popen(
             [program, "-p", self.home.path, "-c", self.home.nginx_conf], stderr=subprocess.DEVNULL
         )
-        wait_until("nginx answers", lambda: peers.look(self.home.internal_socket))
+        wait_until("nginx answers", self._answers)
+
+    def _answers(self) -> bool:
+        try:
+            return self.connections() >= 0
+        except OSError:
+            return False
 
     def render(self) -> None:
         """Write the files of the topology."""
@@ -118,6 +122,10 @@ class Watched:
         """Tell nginx that all instances are in this state."""
         self.tell(**{name.replace("-", "_"): state for name in self.names})
 
+    def tell_one(self, name: str, state: State) -> None:
+        """Tell nginx of one instance by its name."""
+        self.tell(**{name.replace("-", "_"): state})
+
     def add(self, name: str) -> None:
         """There is one more instance from now on; nginx has not been told that it is up."""
         with self.lock:
@@ -127,7 +135,13 @@ class Watched:
     def put(self) -> None:
         """Tell nginx once."""
         with self.lock:
-            peers.put(self.home.internal_socket, [self._peer(name) for name in self.names])
+            connection = UnixConnection(self.home.internal_socket, 5)
+            try:
+                table = peer_table.table(self._peer(name) for name in self.names)
+                connection.request("PUT", "/peers", table)
+                assert connection.getresponse().status == 204
+            finally:
+                connection.close()
 
     def _peer(self, name: str) -> Peer:
         running = self.instances.get(name)
@@ -153,7 +167,7 @@ class Watched:
 
     def in_flight(self) -> dict[str, int]:
         """What nginx thinks that each instance has now."""
-        return {one.name: one.in_flight for one in peers.read(self.home.internal_socket)}
+        return {one.name: one.in_flight for one in peer_table.read(self.home.internal_socket)}
 
     def executions(self) -> list[Execution]:
         """What the instances have executed, in order."""
@@ -162,13 +176,30 @@ class Watched:
 
     def busy(self) -> int:
         """How many requests nginx has now: those that wait, and those that an instance has."""
+        return self._status("Writing:") - 1  # without the one that asks
+
+    def connections(self) -> int:
+        """How many connections of clients nginx has now."""
+        return self._status("connections:") - 1  # without the one that asks
+
+    def stored(self) -> int:
+        """How many bytes nginx has in temporary files, which have no names any more."""
+        size = 0
+        for file in (fd for pid in self.workers() for fd in Path(f"/proc/{pid}/fd").iterdir()):
+            with suppress(FileNotFoundError):  # closed since it was listed
+                if "/tmp/proxy/" in str(file.readlink()):
+                    size += file.stat().st_size
+        return size
+
+    def _status(self, word: str) -> int:
+        """The number after `word` in what stub_status says."""
         connection = UnixConnection(self.home.internal_socket, 2)
         try:
             connection.request("GET", "/status")
             words = connection.getresponse().read().decode().split()
         finally:
             connection.close()
-        return int(words[words.index("Writing:") + 1]) - 1  # without the one that asks
+        return int(words[words.index(word) + 1])
 
     def rows(self, count: int) -> list[ProxyRow]:
         """The proxy's rows, as soon as there are as many as that."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bulkhead.errors import ConfigError
-from bulkhead.topology.load import load
+from bulkhead.topology.parse import load
 from tests.support.cases import cases, read_case
 
 

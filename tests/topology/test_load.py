@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bulkhead.topology.load import load
+from bulkhead.topology.parse import load
 
 SHIPPED = Path("stack.toml")
 

@@ -4,7 +4,7 @@
 CREATE MACRO root_of(id) AS CASE WHEN contains(id, '.') THEN split_part(id, '.', 1) ELSE id END;
 
 -- One of nginx's lists. Attempts are joined by ", ", groups of attempts by " : " (a request that
--- waited in the hold, or was redirected, begins a new group); the ":" of an address has no spaces
+-- waited in the request queue, or was redirected, begins a new group); the ":" of an address has no spaces
 -- around it. What never came to be is "-" or empty.
 CREATE MACRO list_of(text) AS string_split(replace(text, ' : ', ', '), ', ');
 CREATE MACRO known(element) AS CASE WHEN element IN ('', '-') THEN NULL ELSE element END;
@@ -18,7 +18,7 @@ END;
 
 -- A request that is harmless to repeat, by the rule that nginx applies (nginx/nginx.conf.j2).
 CREATE MACRO class_of(method, key) AS CASE
-    WHEN key <> '' AND method IN ('POST', 'PATCH') THEN 'repeatable'
-    WHEN method IN ('GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE') THEN 'repeatable'
-    ELSE 'once'
+    WHEN key <> '' AND method IN ('POST', 'PATCH') THEN 'retryable'
+    WHEN method IN ('GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE') THEN 'retryable'
+    ELSE 'non_retryable'
 END;

@@ -5,7 +5,7 @@ CREATE TABLE outcomes (name VARCHAR NOT NULL, meaning VARCHAR NOT NULL);
 INSERT INTO outcomes VALUES
     ('answered', 'a whole answer with a status below 400 and nothing wrong in it'),
     ('failed', 'another whole answer, or a read without one, or nothing was sent at all'),
-    ('indeterminate', 'a write that may have been sent and got no whole answer'),
+    ('indeterminate', 'a write that may have been sent and got no whole answer, or the client left'),
     ('not_sent', 'the load generator had no free connection in time');
 
 -- A request that was not answered has exactly one of these.
@@ -14,11 +14,12 @@ INSERT INTO causes VALUES
     ('refused_everywhere', 'every instance that was tried refused the connection'),
     ('no_live_instance', 'the proxy had no instance left that it would try'),
     ('proxy_error', 'the proxy itself failed before it could ask any instance'),
-    ('hold_full', 'no instance was alive, and as many requests as may wait for one did'),
-    ('hold_over', 'no instance was alive for as long as a request may wait for one'),
+    ('queue_full', 'no instance was alive, and as many requests as may wait for one did'),
+    ('queue_timeout', 'no instance was alive for as long as a request may wait for one'),
     ('overloaded', 'every living instance had all it takes, and the wait was full or over'),
     ('retry_budget', 'the budget of retries was spent, so the proxy did not try again'),
-    ('reset_once', 'the instance died after it had got a request that may not be repeated'),
+    ('poison', 'several processes died or hung with this request, and it was given to no other'),
+    ('reset_not_retried', 'the instance died after it had got a request that may not be repeated'),
     ('tries_exhausted', 'every try failed, in more than one way or by dying with the request'),
     ('upstream_timeout', 'an instance took the request and did not answer in time'),
     ('connect_timeout', 'no instance that was tried accepted the connection in time'),
@@ -33,6 +34,7 @@ INSERT INTO causes VALUES
     ('proxy_refused', 'nginx refused the connection'),
     ('truncated', 'the answer had begun and was cut off'),
     ('not_sent', 'the load generator had no free connection in time'),
+    ('client_left', 'the client hung up after give_up_s, by its own choice'),
     ('client_stopped', 'the end of the load cut the request off'),
     ('unexplained', 'no evidence fits');
 
@@ -41,7 +43,7 @@ CREATE TABLE delay_causes (name VARCHAR NOT NULL, meaning VARCHAR NOT NULL);
 INSERT INTO delay_causes VALUES
     ('sent_late', 'the load generator sent it after its planned time'),
     ('before_proxy', 'time outside of every attempt and wait: on the way to the proxy and back'),
-    ('held', 'it waited in the proxy for an instance that could take it'),
+    ('queued', 'it waited in the proxy for an instance that could take it'),
     ('retried', 'attempts that failed before the one that answered'),
     ('injected_slow', 'the service was told by a fault to be slow'),
     ('at_instance', 'it waited in the queue of the instance that answered'),

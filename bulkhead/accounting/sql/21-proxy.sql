@@ -1,9 +1,9 @@
 -- proxy.jsonl; nginx logs when a request ended and how long it took, by the wall clock.
--- A stack without a hold writes neither `held` nor `gave_up`.
+-- A stack without a request queue writes neither `queued` nor `gave_up`.
 INSERT INTO proxy
 SELECT id, proxy_id, ended, took, method, target, status, bytes, complete, request_class, key,
     client, worker, connection, addrs, statuses, connect, header, response, instance, boot,
-    coalesce(held, 0), coalesce(gave_up, ''),
+    coalesce(queued, 0), coalesce(gave_up, ''),
     ended - getvariable('wall_offset') - took, ended - getvariable('wall_offset')
 FROM read_json(getvariable('rows'), format = 'newline_delimited', columns = {
     id: 'VARCHAR', proxy_id: 'VARCHAR', ended: 'DOUBLE', took: 'DOUBLE', method: 'VARCHAR',
@@ -11,5 +11,5 @@ FROM read_json(getvariable('rows'), format = 'newline_delimited', columns = {
     request_class: 'VARCHAR', key: 'VARCHAR', client: 'VARCHAR', worker: 'INTEGER',
     connection: 'BIGINT', addrs: 'VARCHAR', statuses: 'VARCHAR', connect: 'VARCHAR',
     header: 'VARCHAR', response: 'VARCHAR', instance: 'VARCHAR', boot: 'VARCHAR',
-    held: 'DOUBLE', gave_up: 'VARCHAR'
+    queued: 'DOUBLE', gave_up: 'VARCHAR'
 });

@@ -7,3 +7,7 @@ FROM read_json(getvariable('rows'), format = 'newline_delimited', columns = {
     boot: 'VARCHAR', method: 'VARCHAR', target: 'VARCHAR', key: 'VARCHAR', status: 'INTEGER',
     effect: 'VARCHAR', fault: 'VARCHAR'
 });
+-- Rows that an instance could not write, by its own count.
+INSERT INTO lost_rows
+SELECT 'service', format('{} (boot {})', instance, boot), 'dropped', sum(n)::BIGINT
+FROM service WHERE kind = 'dropped' GROUP BY instance, boot ORDER BY instance, boot;

@@ -1,5 +1,5 @@
 -- entries.jsonl.
 INSERT INTO entries
 FROM read_json(getvariable('rows'), format = 'newline_delimited', columns = {
-    id: 'VARCHAR', version: 'BIGINT', deleted: 'BOOLEAN'
+    id: 'VARCHAR', version: 'BIGINT', deleted: 'BOOLEAN', amount: 'BIGINT'
 });

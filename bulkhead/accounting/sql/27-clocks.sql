@@ -37,6 +37,6 @@ UPDATE service SET t = t + added_s FROM clocks
 WHERE clock = 'monotonic' AND added_s <> 0 AND host = host_of(instance);
 UPDATE effects SET applied_at = applied_at + added_s FROM clocks
 WHERE clock = 'wall' AND added_s <> 0 AND host = host_of(instance);
--- What a host's watchdog has seen; the proxy's own rows are of no host that executes anything.
+-- The event log of a host's watchdog; the proxy's own rows are of no host that executes anything.
 UPDATE watch SET t = t + added_s FROM clocks
 WHERE clock = 'monotonic' AND added_s <> 0 AND host = host_of(target);

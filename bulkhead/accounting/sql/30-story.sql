@@ -1,4 +1,4 @@
--- What happened to the run and to the stack, from the events.
+-- Phases, injections and states, from the events.
 
 -- When it all began: the first event, or the first request.
 CREATE TEMP TABLE run_began AS
@@ -30,12 +30,12 @@ SELECT n,
     first(fault ORDER BY t) AS fault,
     first(target ORDER BY t) AS target,
     min(t) AS began,
-    min(t) FILTER (kind = 'held') AS held,
+    min(t) FILTER (kind = 'confirmed') AS confirmed,
     min(t) FILTER (kind = 'heal') AS heal,
     min(t) FILTER (kind = 'healed') AS healed,
     bool_or(kind = 'failed') AS failed,
     bool_or(kind = 'skipped') AS skipped,
-    coalesce(first(detail ORDER BY t) FILTER (kind = 'held'), '') AS detail,
+    coalesce(first(detail ORDER BY t) FILTER (kind = 'confirmed'), '') AS detail,
     coalesce(first(detail ORDER BY t) FILTER (kind IN ('failed', 'skipped')), '') AS problem
 FROM events
 WHERE kind NOT IN ('phase', 'state')

@@ -1,5 +1,5 @@
 -- One row an id: how often each observer wrote it down. Sub-requests have ids of their own, so they
--- do not count for the client's request. A request moved on when one row of the proxy has attempts
+-- do not count for the client's request. A request was retried when one row of the proxy has attempts
 -- at more than one address; an upstream's name, which has no port, is none.
 CREATE TEMP TABLE counts AS
 SELECT id,
@@ -8,17 +8,17 @@ SELECT id,
     sum(executions)::INTEGER AS executions,
     sum(effects)::INTEGER AS effects,
     sum(replays)::INTEGER AS replays,
-    sum(held) AS held_s,
-    bool_or(moved_on) AS moved_on
+    sum(queued) AS queued_s,
+    bool_or(retried) AS retried
 FROM (
     SELECT id, 1 AS proxy_rows,
         tries_of(addrs, statuses) AS attempts,
-        0 AS executions, 0 AS effects, 0 AS replays, held,
+        0 AS executions, 0 AS effects, 0 AS replays, queued,
         CASE
             WHEN contains(addrs, ' ')
             THEN len(list_distinct(list_filter(list_of(addrs), lambda a: contains(a, ':')))) > 1
             ELSE false
-        END AS moved_on
+        END AS retried
     FROM proxy
     UNION ALL
     SELECT id, 0, 0, 1, 0, (effect = 'replayed')::INTEGER, 0, false FROM executions

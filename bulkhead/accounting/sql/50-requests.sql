@@ -9,6 +9,7 @@ SELECT c.id, c.name, c.method, c.target, class_of(c.method, c.key) AS class,
     c.status, c.error, c.wrong, c.instance,
     CASE
         WHEN c.error = 'unsent' THEN 'not_sent'
+        WHEN c.error = 'gave_up' THEN 'indeterminate'  -- by its own choice, reads too
         WHEN c.status BETWEEN 1 AND 399 AND c.wrong = '' THEN 'answered'
         WHEN c.status > 0 OR c.effect = 'read' OR c.error = 'refused' THEN 'failed'
         ELSE 'indeterminate'
@@ -19,15 +20,23 @@ SELECT c.id, c.name, c.method, c.target, class_of(c.method, c.key) AS class,
     coalesce(n.executions, 0) AS executions,
     coalesce(n.effects, 0) AS effects,
     coalesce(n.replays, 0) AS replays,
-    coalesce(n.held_s, 0) AS held_s,
-    coalesce(n.moved_on, false) AS moved_on,
-    c.rowid + 1 AS seq, c.key, c.boot, c.bytes, c.entry, c.replayed
+    coalesce(n.queued_s, 0) AS queued_s,
+    coalesce(n.retried, false) AS retried,
+    c.rowid + 1 AS seq, c.key, c.boot, c.bytes, c.entry, c.replayed, c.amount, len(c.found) AS shows
 FROM client_rows AS c
 LEFT JOIN counts AS n USING (id)
 LEFT JOIN phases AS p ON c.planned >= p.began AND c.planned < p.ended;
 
--- What the client saw, and no more.
+-- The client's own view of each request. A write is acknowledged when its client was told that it
+-- is done: a whole answer, and nothing wrong in it.
 CREATE VIEW client AS
 SELECT seq, id, name, method, target, planned, sent, done, status, error, wrong, key, instance,
-    boot, bytes, effect, entry, replayed
+    boot, bytes, effect, entry, replayed, amount, shows,
+    effect <> 'read' AND status BETWEEN 200 AND 399 AND wrong = '' AS acknowledged
 FROM requests;
+
+-- One row an entry that an answer shows, in the order of the answer.
+CREATE TABLE shown AS
+SELECT id, place::INTEGER AS place, found[place][1] AS entry,
+    found[place][2]::BIGINT AS version, found[place][3]::BIGINT AS amount
+FROM (SELECT id, found, unnest(range(1, len(found) + 1)) AS place FROM client_rows);

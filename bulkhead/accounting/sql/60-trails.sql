@@ -37,7 +37,7 @@ SELECT p.root, p.id, p.status, p.complete, p.ended_at, p.request_class AS class,
     t.id IS NOT NULL AS tried, t.ways, t.way, t.last_status, t.began_answer,
     concat_ws(', ',
         coalesce(t.said, CASE WHEN p.gave_up = '' THEN 'the proxy itself' END),
-        CASE WHEN p.gave_up <> '' OR p.held > 0 THEN format('held {:.3f} s', p.held) END,
+        CASE WHEN p.gave_up <> '' OR p.queued > 0 THEN format('queued {:.3f} s', p.queued) END,
         CASE WHEN p.gave_up <> '' THEN 'gave up ' || p.gave_up END
     ) AS said
 FROM proxy AS p

@@ -1,17 +1,18 @@
 -- The cause of every request that was not answered, by evidence: what fits nothing is unexplained.
 
--- What a row of the proxy says of a request that it answered with an error. Where nginx gave up by
+-- The cause of an error that the proxy answered, from its row. Where nginx gave up by
 -- itself it says why, and whatever had been tried before was only the way there. Every try of a
--- repeatable request that moved on has failed; when all failed in one way, that way is the cause.
--- A request of class once moves on only from what never got it, so its last try is the cause; and
+-- retryable request has failed; when all failed in one way, that way is the cause.
+-- A non-retryable request is retried only after an instance that never got it, so its last try is the cause; and
 -- so it is when a service answered with a status that nginx passes on without another try.
 CREATE TEMP MACRO cause_of(t) AS CASE
     WHEN t.gave_up <> '' THEN CASE t.gave_up
-        WHEN 'dead_full' THEN 'hold_full'
-        WHEN 'dead_late' THEN 'hold_over'
-        WHEN 'busy_full' THEN 'overloaded'
-        WHEN 'busy_late' THEN 'overloaded'
+        WHEN 'down_queue_full' THEN 'queue_full'
+        WHEN 'down_queue_timeout' THEN 'queue_timeout'
+        WHEN 'busy_queue_full' THEN 'overloaded'
+        WHEN 'busy_queue_timeout' THEN 'overloaded'
         WHEN 'retry_budget' THEN 'retry_budget'
+        WHEN 'poison' THEN 'poison'
     END
     WHEN t.status = 499 THEN 'upstream_timeout'  -- a service gave up on its sub-request
     WHEN NOT t.tried
@@ -22,7 +23,7 @@ CREATE TEMP MACRO cause_of(t) AS CASE
     WHEN list_has_any(t.ways, ['unknown', 'answer', 'left by its client']) THEN 'unexplained'
     WHEN t.way = 'client error' THEN 'client_error'
     WHEN len(t.ways) = 1
-        OR t.class = 'once' AND t.way NOT IN ('refused', 'connect timeout')
+        OR t.class = 'non_retryable' AND t.way NOT IN ('refused', 'connect timeout')
         OR t.way IN ('error', 'injected error') AND t.status NOT IN (502, 503, 504)
     THEN CASE t.way
         WHEN 'refused' THEN 'refused_everywhere'
@@ -31,7 +32,7 @@ CREATE TEMP MACRO cause_of(t) AS CASE
         WHEN 'shed' THEN 'shed'
         WHEN 'error' THEN 'service_error'
         WHEN 'injected error' THEN 'injected_error'
-        WHEN 'died' THEN CASE WHEN t.class = 'once' THEN 'reset_once' ELSE 'tries_exhausted' END
+        WHEN 'died' THEN CASE WHEN t.class = 'non_retryable' THEN 'reset_not_retried' ELSE 'tries_exhausted' END
     END
     ELSE 'tries_exhausted'
 END;
@@ -57,8 +58,8 @@ CREATE TEMP TABLE orphans AS
 SELECT DISTINCT r.seq
 FROM requests AS r
 JOIN injections AS i
-    ON r.sent <= coalesce(i.held, i.began)
-    AND r.done BETWEEN i.began AND coalesce(i.held, i.began) + 1
+    ON r.sent <= coalesce(i.confirmed, i.began)
+    AND r.done BETWEEN i.began AND coalesce(i.confirmed, i.began) + 1
 WHERE i.fault IN ('nginx_worker', 'kill_everything') AND NOT i.skipped
     AND r.status = 0 AND r.error IN ('reset', 'closed') AND r.proxy_rows = 0;
 
@@ -71,8 +72,8 @@ SELECT DISTINCT r.seq
 FROM requests AS r
 JOIN injections AS i
     ON r.sent BETWEEN i.began AND 0.5 + CASE i.fault
-        WHEN 'nginx_reload' THEN coalesce(i.held, i.began)
-        ELSE coalesce(i.healed, i.held, i.began)
+        WHEN 'nginx_reload' THEN coalesce(i.confirmed, i.began)
+        ELSE coalesce(i.healed, i.confirmed, i.began)
     END
 WHERE i.fault IN ('nginx_reload', 'kill_nginx') AND NOT i.skipped
     AND r.status = 0 AND r.error IN ('reset', 'closed') AND r.proxy_rows = 0 AND r.executions = 0;
@@ -92,9 +93,10 @@ SELECT r.seq,
     CASE
         WHEN r.error = 'unsent' THEN 'not_sent'
         WHEN r.error = 'stopped' THEN 'client_stopped'
+        WHEN r.error = 'gave_up' THEN 'client_left'
         WHEN r.error = 'refused' AND r.proxy_rows = 0 THEN 'proxy_refused'
         WHEN r.error = 'timeout' THEN CASE
-            -- Whoever had the whole answer a second before did not give up on it.
+            -- A client that had the whole answer a second before did not give up on it.
             WHEN own.complete = 'OK' AND own.ended_at < r.done - 1 THEN 'unexplained'
             ELSE 'client_timeout'
         END

@@ -15,14 +15,14 @@ WHERE outcome = 'answered' AND latency_s > (SELECT slow_s FROM usual);
 -- One row a proxy row: the seconds that it waited for an instance, those of all its attempts and of
 -- the last one, who answered. nginx does one after the other, so they add up.
 CREATE TEMP TABLE late_attempts AS
-SELECT a.id, p.ended_at, p.held AS waited_s,
+SELECT a.id, p.ended_at, p.queued AS waited_s,
     sum(a.response_s) AS all_s,
     arg_max(a.response_s, a.n) AS last_s,
     arg_max(a.instance, a.n) AS instance
 FROM attempts AS a
 JOIN proxy AS p USING (id, proxy_id)
 SEMI JOIN late USING (id)
-GROUP BY a.id, a.proxy_id, p.ended_at, p.held
+GROUP BY a.id, a.proxy_id, p.ended_at, p.queued
 QUALIFY row_number() OVER (PARTITION BY a.id ORDER BY p.ended_at DESC) = 1;
 
 -- One row a request: its last execution at the instance that answered.
@@ -39,11 +39,11 @@ GROUP BY x.id;
 CREATE TEMP TABLE parts AS
 SELECT l.seq, l.proxy_rows, l.latency_s, coalesce(x.fault = 'slow', false) AS injected,
     l.sent - l.planned AS late_s,
-    coalesce(a.waited_s, 0) AS held_s,
-    l.done - l.sent - coalesce(a.all_s, 0) - held_s AS outside_s,
+    coalesce(a.waited_s, 0) AS queued_s,
+    l.done - l.sent - coalesce(a.all_s, 0) - queued_s AS outside_s,
     coalesce(a.all_s - a.last_s, 0) AS retried_s,
     coalesce(least(x.took_s, a.last_s), 0) AS service_s,
-    coalesce(a.last_s, 0) - service_s AS queued_s
+    coalesce(a.last_s, 0) - service_s AS at_instance_s
 FROM late AS l
 LEFT JOIN late_attempts AS a USING (id)
 LEFT JOIN late_executions AS x USING (id);
@@ -51,19 +51,19 @@ LEFT JOIN late_executions AS x USING (id);
 CREATE TEMP TABLE delays AS
 SELECT seq,
     CASE WHEN proxy_rows = 0 THEN 'unknown' ELSE
-        CASE greatest(held_s, retried_s, service_s, queued_s, outside_s, late_s)
-            WHEN held_s THEN 'held'
+        CASE greatest(queued_s, retried_s, service_s, at_instance_s, outside_s, late_s)
+            WHEN queued_s THEN 'queued'
             WHEN retried_s THEN 'retried'
             WHEN service_s THEN CASE WHEN injected THEN 'injected_slow' ELSE 'service' END
-            WHEN queued_s THEN 'at_instance'
+            WHEN at_instance_s THEN 'at_instance'
             WHEN outside_s THEN 'before_proxy'
             ELSE 'sent_late'
         END
     END AS delay_cause,
     format(
-        '{:.3f} s: sent late {:.3f}, before proxy {:.3f}, held {:.3f}, retried {:.3f}, '
+        '{:.3f} s: sent late {:.3f}, before proxy {:.3f}, queued {:.3f}, retried {:.3f}, '
         'at instance {:.3f}, service {:.3f}',
-        latency_s, late_s, outside_s, held_s, retried_s, queued_s, service_s
+        latency_s, late_s, outside_s, queued_s, retried_s, at_instance_s, service_s
     ) AS detail
 FROM parts;
 

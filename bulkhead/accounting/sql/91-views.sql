@@ -1,3 +1,24 @@
+-- What the judge asks several times.
+
+-- One row a write that the ledger applied for a request of the client: when it was sent, and when
+-- its client was told that it is done.
+CREATE VIEW writes AS
+SELECT e.entry_id AS entry, e.version, e.op, e.amount, client.sent,
+    CASE WHEN client.acknowledged THEN client.done END AS told
+FROM effects AS e JOIN client ON client.id = e.root;
+
+-- One row an entry that an answer shows, with the times of its request.
+CREATE VIEW seen AS
+SELECT id, shown.place, shown.entry, shown.version, shown.amount, sent, done, replayed
+FROM shown JOIN client USING (id);
+
+-- The watchdog's story of each instance that was observed, each row with the one before.
+CREATE VIEW lives AS
+SELECT line, t, kind, target, detail, lag(kind) OVER story AS before,
+    lag(detail) OVER story AS pid_before
+FROM watch WHERE kind IN ('exit', 'started', 'ready') AND target IN (SELECT instance FROM states)
+WINDOW story AS (PARTITION BY target ORDER BY t, line);
+
 -- For people: what is asked most often. Here `at_s` counts from the begin of the run.
 
 -- One row for every cause in every phase.
@@ -18,7 +39,7 @@ SELECT floor(planned - began)::INTEGER AS at_s,
     count(*) FILTER (outcome = 'failed') AS failed,
     count(*) FILTER (outcome = 'indeterminate') AS indeterminate,
     count(*) FILTER (outcome = 'not_sent') AS not_sent,
-    count(*) FILTER (moved_on) AS moved_on,
+    count(*) FILTER (retried) AS retried,
     round(1000 * quantile_disc(latency_s, 0.5), 1) AS p50_ms,
     round(1000 * quantile_disc(latency_s, 0.99), 1) AS p99_ms
 FROM requests, (SELECT value AS began FROM account WHERE key = 'began')
@@ -45,7 +66,7 @@ FROM (
     SELECT ended_at, id, 'proxy',
         CASE WHEN addrs = '' THEN status || ', by itself'
             ELSE status || ': ' || statuses || ' at ' || addrs END
-        || CASE WHEN held > 0 THEN ', after waiting ' || held || ' s' ELSE '' END
+        || CASE WHEN queued > 0 THEN ', after waiting ' || queued || ' s' ELSE '' END
         || CASE WHEN gave_up <> '' THEN ', gave up: ' || gave_up ELSE '' END
     FROM proxy WHERE root = request
     UNION ALL

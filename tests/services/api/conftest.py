@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from bulkhead.testing import free_ports
 from tests.services.api.processes import Api, Fleet
 from tests.support import databases
 from tests.support.databases import Server
-from tests.support.ports import free_ports
 
 
 @contextmanager

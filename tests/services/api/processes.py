@@ -8,16 +8,14 @@ import sqlite3
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any
 
+from bulkhead.testing import Answer, is_free, request, wait_until
 from tests.support.databases import Server
-from tests.support.http import Answer, request
-from tests.support.ports import is_free
-from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[3]
 COMMAND = [sys.executable, "-m", "services.api"]
@@ -26,7 +24,9 @@ COMMAND = [sys.executable, "-m", "services.api"]
 class Api:
     """One process of the service. It writes its log to a file that a failing test can show."""
 
-    def __init__(self, name: str, port: int, folder: Path, settings: dict[str, str]) -> None:
+    def __init__(
+        self, name: str, port: int, folder: Path, settings: dict[str, str], prefix: Sequence[str]
+    ) -> None:
         self.name = name
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
@@ -42,7 +42,9 @@ class Api:
             **settings,
         }
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(COMMAND, cwd=ROOT, env=self.environ, stderr=log)
+            self.process = subprocess.Popen(
+                [*prefix, *COMMAND], cwd=ROOT, env=self.environ, stderr=log
+            )
 
     def wait_ready(self) -> "Api":
         """Return once /readyz answers 200; fail when the process ends before."""
@@ -125,6 +127,7 @@ class Fleet:
         self.instances: list[Api] = []
         # A test that provokes a fault of the service finds its traceback in the log.
         self.expect_faults = False
+        self.prefix: list[str] = []  # what runs an instance
         self._ports = ports
 
     def launch(self, port: int = 0, **settings: str) -> Api:
@@ -133,7 +136,7 @@ class Fleet:
             settings = self._server.settings(self._database) | settings
         named = {f"BULKHEAD_{name.upper()}": value for name, value in settings.items()}
         number = len(self.instances) + 1
-        api = Api(f"api-{number}", port or self._ports[number - 1], self.folder, named)
+        api = Api(f"api-{number}", port or self._ports[number - 1], self.folder, named, self.prefix)
         self.instances.append(api)
         return api
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from services.admin_socket import listen
-from services.identity import current
+from bulkhead.testing import wait_until
+from services.common.fault_injection import listen
+from services.common.identity import current
 from tests.services.admin_client import AdminSocket, names, sockets
 from tests.services.api.processes import Fleet
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
 

@@ -9,8 +9,8 @@ from http.client import HTTPException
 
 import pytest
 
+from bulkhead.testing import wait_until
 from tests.services.api.processes import Api, Fleet, read_answer
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
 

@@ -8,8 +8,9 @@ from http.client import HTTPException
 
 import pytest
 
+from bulkhead.testing import wait_until
 from tests.services.api.processes import Api, Fleet, read_answer
-from tests.support.waiting import wait_until
+from tests.support.unnamed import NAME, silence
 
 pytestmark = pytest.mark.live
 
@@ -143,6 +144,19 @@ def test_the_grace_time_ends_what_takes_longer(fleet: Fleet) -> None:
         with pytest.raises((OSError, HTTPException)):
             slow.result()
     assert "the grace time is over: 1 requests are cut" in api.log.read_text()
+
+
+def test_a_name_that_nobody_resolves_delays_no_exit(fleet: Fleet) -> None:
+    """As in a container whose database has gone: the look-up waits in a thread, for minutes."""
+    with silence() as fleet.prefix, ThreadPoolExecutor(3) as clients:
+        api = fleet.start(ledger_url=f"postgresql://bulkhead@{NAME}/bulkhead")
+        writes = [clients.submit(api.add) for _ in range(3)]
+        in_flight(api, 3)
+        assert {write.result().status for write in writes} == {503}
+        started = time.monotonic()
+        api.terminate()
+        assert api.wait() == 0
+        assert time.monotonic() - started < 4
 
 
 def test_a_second_signal_ends_it_at_once(fleet: Fleet) -> None:

@@ -26,7 +26,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 def export(settings: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
     where = [settings["ledger_url"], settings["ledger_password_file"]]
     return subprocess.run(
-        [sys.executable, "-m", "services.api.export", *where, *words],
+        [sys.executable, "-m", "services.api.ledger.export", *where, *words],
         cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 

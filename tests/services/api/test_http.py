@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from bulkhead.testing import Answer
 from tests.services.api.processes import Api, Fleet, read_answer
-from tests.support.http import Answer
 
 pytestmark = pytest.mark.live
 
@@ -219,6 +219,28 @@ def test_a_request_that_breaks_http_gets_a_proper_400(api: Api, message: bytes) 
     answer = api.send(message)
     assert_error(answer, 400, "request_malformed")
     assert answer.headers["X-Instance"] == "api-1"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: a\x01b\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: a\x7fb\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nX A: a\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n",
+        b"GET /healthz\r\nHost: x\r\n\r\n",
+        b"GET /healthz HTTP/7.0\r\nHost: x\r\n\r\n",
+        b"\x16\x03\x01\r\n\r\n",
+    ],
+)
+def test_what_tornado_refuses_by_itself_is_a_proper_400_too(api: Api, message: bytes) -> None:
+    answer = api.send(message)
+    assert_error(answer, 400, "request_malformed")
+    assert answer.headers["X-Instance"] == "api-1"
+    assert answer.headers["X-Boot"]
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Connection"] == "close"
+    assert api.get("/healthz").status == 200
 
 
 def test_a_fault_of_the_service_is_a_500_with_the_request_id(fleet: Fleet) -> None:

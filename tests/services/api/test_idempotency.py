@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from bulkhead.testing import Answer
 from tests.services.api.processes import Api, Fleet
-from tests.support.http import Answer
 
 pytestmark = pytest.mark.live
 
@@ -182,3 +182,25 @@ def test_keys_are_kept_for_their_time_and_then_deleted_little_by_little(fleet: F
         api.add()
         assert fleet.sql("SELECT count(*) FROM keys WHERE expires < ?", now) == [(left,)]
     assert len(fleet.sql("SELECT key FROM keys")) == 2
+
+
+@pytest.mark.parametrize("name", ["If-Match", "If-None-Match"])
+def test_another_condition_is_another_request(api: Api, name: str) -> None:
+    path, headers = new_path(), key()
+    api.request("PUT", path, DRAFT)
+    tags = ('"1"', '"7"') if name == "If-Match" else ('"7"', '"1"')
+    assert api.request("PUT", path, DRAFT, headers | {name: tags[0]}).status == 200
+    assert replayed(api.request("PUT", path, DRAFT, headers | {name: tags[0]}))
+    for other in ({name: tags[1]}, {}):
+        answer = api.request("PUT", path, DRAFT, headers | other)
+        assert (answer.status, answer.json()["error_code"]) == (422, "idempotency_key_reused")
+
+
+def test_a_client_cannot_choose_a_key_of_the_proxys(api: Api) -> None:
+    path = new_path()
+    api.request("PUT", path, DRAFT, {"X-Proxy-Request": "theirs"})
+    for given in ("proxy:theirs", "proxy:"):
+        answer = api.request("PUT", path, DRAFT, {"Idempotency-Key": given})
+        assert (answer.status, answer.json()["error_code"]) == (400, "header_malformed")
+        assert "not proxy: at the start" in answer.json()["resolution"]
+    assert api.request("PUT", path, DRAFT, {"Idempotency-Key": "proxy"}).status == 200

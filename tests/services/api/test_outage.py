@@ -12,13 +12,13 @@ from threading import Event
 import psutil
 import pytest
 
-from services.api.sql_ledger import PATIENCE_S, TRY_S
+from bulkhead.testing import Answer, wait_until
+from services.api.ledger.entry import PATIENCE_S
+from services.api.ledger.server import TRY_S
 from tests.services.api.conftest import running_fleet
 from tests.services.api.processes import Api, Fleet
 from tests.support import databases
 from tests.support.databases import Server
-from tests.support.http import Answer
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
 
@@ -187,7 +187,7 @@ def test_an_instance_starts_without_its_server(server: Server, fleet: Fleet) -> 
     with ThreadPoolExecutor(12) as clients:  # all of them make the tables at once
         added = list(clients.map(lambda n: instances[n % 3].add().status, range(12)))
     assert added == [201] * 12
-    assert fleet.sql("SELECT version FROM ledger_schema") == [(1,)]
+    assert fleet.sql("SELECT version FROM ledger_schema") == [(2,)]
 
 
 def test_a_wrong_password_is_one_clear_line(server: Server, fleet: Fleet, tmp_path: Path) -> None:

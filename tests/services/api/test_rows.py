@@ -1,13 +1,15 @@
 """Service rows: a begin and an end for each execution, and a begin alone for one that died."""
 
+import json
+import resource
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 from typing import Any
 
 import pytest
 
+from bulkhead.testing import wait_until
 from tests.services.api.processes import Fleet
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
 
@@ -101,12 +103,40 @@ def test_no_request_makes_a_long_row(fleet: Fleet) -> None:
     api = fleet.start()
     api.get("/" + "a" * 50_000, X_Request_ID="r" * 128)
     api.request("M" * 5000, "/")
-    fleet.rows(4)
+    api.send(b"GET /" + b"\xff" * 5000 + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+    fleet.rows(6)
     rows = (fleet.folder / "service.jsonl").read_bytes().splitlines()
-    assert max(map(len, rows)) < 2000
+    assert max(map(len, rows)) < 4000
 
 
 def test_without_a_path_no_rows_are_written(fleet: Fleet) -> None:
     api = fleet.start(rows="")
     assert api.add().status == 201
     assert not (fleet.folder / "service.jsonl").exists()
+
+
+def test_without_room_for_rows_requests_go_on(fleet: Fleet) -> None:
+    api = fleet.start()
+    path = fleet.folder / "service.jsonl"
+    # Larger than any other file of this process: only this one has no room.
+    path.write_text(" " * 2**21 + "\n")
+    size = path.stat().st_size
+    resource.prlimit(api.process.pid, resource.RLIMIT_FSIZE, (size + 30, -1))
+    for number in range(5):
+        assert api.add(X_Request_ID=f"request-{number}").status == 201
+    assert api.get("/readyz").status == 200
+    assert api.metric("rows_dropped_total") == 10
+    assert json.loads(api.get("/readyz").body)["rows_dropped"] == 10
+    resource.prlimit(api.process.pid, resource.RLIMIT_FSIZE, (-1, -1))
+    wait_until("the file tells", lambda: '"kind":"dropped"' in path.read_text())
+    assert api.add(X_Request_ID="request-5").status == 201
+    wait_until("its rows", lambda: path.read_text().count("request-5") == 2)
+    assert "requests go on without" in api.log.read_text()
+
+
+def test_rows_are_utf_8_whatever_was_sent(fleet: Fleet) -> None:
+    api = fleet.start()
+    api.send("GET /z%C3%BCrich?a=zürich HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    api.send(b"GET /z\xfcrich HTTP/1.1\r\nHost: x\r\n\r\n")
+    begins = [row["target"] for row in fleet.rows(4) if row["kind"] == "begin"]
+    assert begins == ["/z%C3%BCrich?a=zürich", "/z\ufffdrich"]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from services.api.settings import Settings, SettingsError, read_settings
+from services.api.ledger.sqlite import SQLITE_SCHEMA
+from services.common.settings import ApiSettings, SettingsError
 from tests.services.api.processes import Api, Fleet
 
 LEDGERS = (
@@ -21,9 +22,10 @@ def failure(api: Api) -> tuple[int, str]:
 
 
 def test_defaults_work_by_hand() -> None:
-    assert read_settings({}) == Settings(
-        host="127.0.0.1",
-        port=8101,
+    assert ApiSettings.from_environment({}) == ApiSettings(
+        instance="local-1",
+        service="api",
+        address="127.0.0.1:8101",
         proxy_url="http://127.0.0.1:8080",
         rows="",
         grace_s=10.0,
@@ -31,12 +33,14 @@ def test_defaults_work_by_hand() -> None:
         ledger_url="sqlite:///var/data/ledger.sqlite3",
         ledger_password="",
         admin_dir="",
+        work_ms=60_000,
+        work_cpu_ms=10_000,
     )
 
 
 def test_every_wrong_setting_is_named_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
-        read_settings(
+        ApiSettings.from_environment(
             {
                 "BULKHEAD_INSTANCE": "api\n1",
                 "BULKHEAD_SERVICE": "",
@@ -76,7 +80,7 @@ def test_every_wrong_setting_is_named_at_once() -> None:
 def test_nonsense_is_refused(name: str, values: list[str]) -> None:
     for value in values:
         with pytest.raises(SettingsError, match=f"BULKHEAD_{name}"):
-            read_settings({f"BULKHEAD_{name}": value})
+            ApiSettings.from_environment({f"BULKHEAD_{name}": value})
 
 
 def test_a_password_in_the_environment_is_refused_and_not_shown() -> None:
@@ -87,7 +91,7 @@ def test_a_password_in_the_environment_is_refused_and_not_shown() -> None:
         "postgresql://u@h/n?password=secret",
     ):
         with pytest.raises(SettingsError) as caught:
-            read_settings({"BULKHEAD_LEDGER_URL": url})
+            ApiSettings.from_environment({"BULKHEAD_LEDGER_URL": url})
         assert "secret" not in str(caught.value)
         assert "://***@h" in str(caught.value)
 
@@ -98,8 +102,8 @@ def test_addresses_of_all_kinds() -> None:
         ("localhost:8101", "localhost", 8101),
         ("0.0.0.0:65535", "0.0.0.0", 65535),
     ):
-        settings = read_settings({"BULKHEAD_ADDRESS": text})
-        assert (settings.host, settings.port, settings.address) == (host, port, text)
+        settings = ApiSettings.from_environment({"BULKHEAD_ADDRESS": text})
+        assert (settings.host_and_port, settings.address) == ((host, port), text)
 
 
 @pytest.mark.live
@@ -140,12 +144,27 @@ def test_a_ledger_that_cannot_be_opened_is_one_line_and_exit_1(
     for name, reason in (
         ("text", "file is not a database"),
         ("text/below", "File exists"),
-        ("newer", "its schema is version 7, not 1"),
+        ("newer", "its schema is version 7, not 2"),
     ):
         code, log = failure(fleet.launch(ledger_url=f"sqlite:///{tmp_path / name}"))
         assert (code, log.count("\n")) == (1, 1), log
         assert f"cannot open the ledger {tmp_path / name}: " in log
         assert reason in log
+
+
+@pytest.mark.live
+def test_a_ledger_of_the_version_before_is_brought_up_to_date(fleet: Fleet, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "older") as database:
+        for statement in SQLITE_SCHEMA.replace(",\n    amount BIGINT\n)", "\n)").split(";"):
+            database.execute(statement)
+        database.execute("PRAGMA user_version = 1")
+    database.close()
+    instance = fleet.start(ledger_url=f"sqlite:///{tmp_path / 'older'}")
+    assert instance.add(amount=7).status == 201
+    with sqlite3.connect(tmp_path / "older") as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (2,)
+        assert database.execute("SELECT version, amount FROM effects").fetchall() == [(1, 7)]
+    database.close()
 
 
 @pytest.mark.live

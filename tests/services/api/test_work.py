@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from bulkhead.testing import wait_until
 from tests.services.api.processes import Api, Fleet
 from tests.services.api.web_stub import Web, web
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
 
@@ -97,3 +97,14 @@ def test_fanout_says_what_failed(fleet: Fleet) -> None:
 @pytest.mark.parametrize(("query", "status"), [("n=0", 422), ("n=33", 422), ("n=a", 400)])
 def test_fanout_has_limits(api: Api, query: str, status: int) -> None:
     assert api.get(f"{FANOUT}?{query}").status == status
+
+
+def test_work_has_an_instances_own_limits_or_is_not_there(fleet: Fleet) -> None:
+    """As the renderer sets them: below what the proxy waits and what the watchdog bears."""
+    api = fleet.start(work_ms="8000", work_cpu_ms="400")
+    statuses = [api.get(f"{WORK}?{query}").status for query in ("ms=8001", "cpu_ms=401", "ms=1")]
+    assert statuses == [422, 422, 200]
+    assert '"maximum":400' in api.get("/api/v1/openapi.json").body.decode()
+    api = fleet.start(work_ms="0", work_cpu_ms="0")
+    assert (api.get(WORK).status, api.get(f"{WORK}?cpu_ms=1").status) == (404, 404)
+    assert WORK not in api.get("/api/v1/openapi.json").body.decode()

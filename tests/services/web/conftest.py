@@ -1,14 +1,14 @@
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from bulkhead.testing import free_ports
 from tests.services.web.browser import Browser, program
 from tests.services.web.ledger_stub import LedgerStub
 from tests.services.web.processes import CONF, WebInstance
-from tests.support.ports import free_ports
 
 StartWeb = Callable[..., WebInstance]
 
@@ -66,12 +66,15 @@ def start_web(
     with ExitStack() as cleanup:
 
         def start(
-            app: str = "services.web.wsgi:app", conf: Path = CONF, **more: str
+            app: str = "services.web.wsgi:app",
+            conf: Path = CONF,
+            prefix: Sequence[str] = (),
+            **more: str,
         ) -> WebInstance:
             port = ports.pop()
             cleanup.callback(ports.append, port)
             instance = WebInstance(port, tmp_path, environ(ledger, secret) | more, app)
-            instance.conf = conf
+            instance.conf, instance.prefix = conf, prefix
             instance.start()
             cleanup.callback(instance.close)
             return instance

@@ -2,10 +2,7 @@
 
 from flask import Response, request
 
-from services.web.app import create_app
-from services.web.settings import Settings
-
-app = create_app(Settings.from_environment())
+from services.web.wsgi import app
 
 
 @app.get("/crash")

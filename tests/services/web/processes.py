@@ -5,10 +5,11 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from bulkhead.testing import wait_until
 from tests.services.web.browser import program
-from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 CONF = Path("services/web/gunicorn.conf.py")
@@ -45,6 +46,7 @@ class WebInstance:
         self.rows = folder / f"{port}.rows.jsonl"
         self.log = folder / f"{port}.log"
         self.conf = CONF
+        self.prefix: Sequence[str] = ()  # what runs the master
         self.pids: set[int] = set()
         self._app = app
         self._environ = {
@@ -64,7 +66,7 @@ class WebInstance:
         """Start the master and wait until one of its workers answers."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [GUNICORN, "-c", self.conf, self._app],
+                [*self.prefix, GUNICORN, "-c", self.conf, self._app],
                 cwd=ROOT,
                 env=self._environ,
                 stdout=log,

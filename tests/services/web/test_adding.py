@@ -4,6 +4,7 @@ import pytest
 
 from tests.services.web.browser import Browser
 from tests.services.web.ledger_stub import LedgerStub, Orders
+from tests.services.web.processes import WebInstance
 
 pytestmark = pytest.mark.live
 
@@ -135,9 +136,33 @@ def test_a_form_from_elsewhere_is_refused(browser: Browser, ledger: LedgerStub) 
     assert ledger.posts() == []
 
 
+def test_two_first_pages_at_once_have_two_good_forms(ledger: LedgerStub, web: WebInstance) -> None:
+    """Neither page is loaded with a cookie; the browser keeps the session that comes last."""
+    one, other = Browser(web.port), Browser(web.port)
+    forms = [page.get("/").form() | ENTRY for page in (one, other)]
+    both = Browser(web.port, cookies=one.cookies | other.cookies)
+    assert [both.post("/entries", form).status for form in forms] == [303, 303]
+    assert len(ledger.entries) == 2
+    assert both.get("/").form()["token"] == forms[1]["token"], "there is one session from now on"
+
+
+def test_a_kept_token_counts_only_as_it_was_signed(browser: Browser, ledger: LedgerStub) -> None:
+    form = browser.get("/").form() | ENTRY
+    (name,) = [one for one in browser.cookies if one.startswith("bulkhead_form_")]
+    payload, _, signature = browser.cookies[name].rpartition(".")
+    # Not its last character: two of that one's six bits say nothing (20 bytes in base64).
+    other = ("B" if signature[0] == "A" else "A") + signature[1:]
+    for forged in (form["token"], f"{payload}.{other}", ""):
+        stranger = Browser(browser.port, cookies={name: forged})
+        assert stranger.post("/entries", form).status == 403
+    stranger = Browser(browser.port, cookies={name: browser.cookies[name]})
+    assert stranger.post("/entries", form | {"token": form["token"][:8]}).status == 403
+    assert ledger.posts() == []
+
+
 def test_a_form_without_a_usable_key_is_refused(browser: Browser, ledger: LedgerStub) -> None:
     form = browser.get("/").form() | ENTRY
-    for key in ("", "two words", "k" * 256):
+    for key in ("", "two words", "k" * 256, "proxy:theirs"):
         assert browser.post("/entries", form | {"key": key}).status == 400
     assert ledger.posts() == []
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from bulkhead.testing import wait_until
 from tests.services.admin_client import AdminSocket, names, sockets
 from tests.services.web.browser import Browser, program
 from tests.services.web.conftest import StartWeb
 from tests.services.web.ledger_stub import LedgerStub
 from tests.services.web.processes import CONF, GUNICORN, ROOT, WebInstance, accepts
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
 

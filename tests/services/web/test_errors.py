@@ -4,11 +4,11 @@ from contextlib import suppress
 
 import pytest
 
-from services.identity import REQUEST_ID
+from bulkhead.testing import wait_until
+from services.common.identity import REQUEST_ID
 from tests.services.web.browser import BROWSER, Answer, Browser, program
 from tests.services.web.conftest import StartWeb
 from tests.services.web.processes import WebInstance
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
 
@@ -146,8 +146,12 @@ def test_a_crash_while_answering_still_ends_with_a_500_and_an_end_row(
     ("request_bytes", "status"),
     [
         (b"GET / HTTP/1.1\r\nbad header\r\n\r\n", b"400"),
-        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", b"414"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX-A: \x01\r\n\r\n", b"400"),
+        (b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX-A: " + b"a" * 70_000 + b"\r\n\r\n", b"431"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X-A: a\r\n" * 101 + b"\r\n", b"431"),
         (b"GET / HTTP/1.1\r\nHost: x\r\nExpect: nonsense\r\n\r\n", b"417"),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: nonsense\r\n\r\n", b"501"),
     ],
 )
 def test_what_gunicorn_refuses_by_itself_is_identified_too(
@@ -157,6 +161,10 @@ def test_what_gunicorn_refuses_by_itself_is_identified_too(
     assert answer.startswith(b"HTTP/1.1 " + status)
     assert b"\r\nX-Instance: web-1\r\nX-Boot: " in answer
     assert b"\r\nX-Request-ID: " in answer
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert f"\r\nContent-Length: {len(body)}\r\n".encode() in head
+    assert b"\r\nX-Content-Type-Options: nosniff\r\n" in head
+    assert set(json.loads(body)) == {"error_code", "error_msg", "resolution"}
 
 
 def raw(port: int, request: bytes) -> bytes:

@@ -1,10 +1,7 @@
-from itertools import islice
-
 import pytest
 
-from services.identity import REQUEST_ID
-from services.web.forms import KEY, EntryForm, new_key
-from services.web.lifecycle import sub_request_ids
+from services.common.identity import REQUEST_ID, sub_request_id
+from services.web.pages import KEY, EntryForm, new_key
 
 GOOD = {"account": "alice", "amount": "12", "memo": ""}
 
@@ -55,7 +52,7 @@ def test_form_keys_are_well_formed_and_differ() -> None:
 
 
 def test_sub_request_ids_count_up() -> None:
-    assert list(islice(sub_request_ids("parent-id"), 3)) == [
+    assert [sub_request_id("parent-id", number) for number in (1, 2, 3)] == [
         "parent-id.1",
         "parent-id.2",
         "parent-id.3",
@@ -63,6 +60,6 @@ def test_sub_request_ids_count_up() -> None:
 
 
 def test_sub_request_ids_of_the_longest_id_stay_well_formed_and_differ() -> None:
-    ids = list(islice(sub_request_ids("r" * 128), 12))
+    ids = [sub_request_id("r" * 128, number) for number in range(1, 13)]
     assert len(set(ids)) == 12
     assert all(REQUEST_ID.fullmatch(each) for each in ids)

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from services.identity import REQUEST_ID
+from services.common.identity import REQUEST_ID
 from tests.services.web.browser import Browser
 from tests.services.web.conftest import StartWeb
 from tests.services.web.ledger_stub import LedgerStub, Orders

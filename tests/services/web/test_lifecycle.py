@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from bulkhead.testing import wait_until
 from tests.services.web.browser import program
 from tests.services.web.conftest import StartWeb
 from tests.services.web.ledger_stub import LedgerStub, Orders
 from tests.services.web.processes import CONF, ROOT, WebInstance, accepts, alive, state
-from tests.support.waiting import wait_until
+from tests.support.unnamed import NAME, silence
 
 pytestmark = pytest.mark.live
 
@@ -113,6 +114,18 @@ def test_requests_that_take_longer_than_the_grace_time_are_dropped(
     assert "drops 1 requests: not done after 0.5 s" in web.log.read_text()
 
 
+def test_a_name_that_nobody_resolves_delays_no_end(start_web: StartWeb) -> None:
+    """As in a container whose proxy has gone: the look-up waits in a thread, for minutes."""
+    with silence() as prefix, ThreadPoolExecutor() as pool:
+        web = start_web(prefix=prefix, BULKHEAD_PROXY_URL=f"http://{NAME}:80")
+        pages = [pool.submit(program(web.port).get, "/") for _ in range(3)]
+        assert {page.result().status for page in pages} <= {502, 503, 504}
+        started = time.monotonic()
+        web.send(signal.SIGTERM)
+        assert web.wait() == 0
+        assert time.monotonic() - started < 4
+
+
 def test_a_draining_worker_says_so_on_the_connections_it_has(
     start_web: StartWeb, ledger: LedgerStub
 ) -> None:
@@ -195,23 +208,23 @@ def test_workers_whose_master_was_killed_free_the_port_and_finish(
 def test_workers_that_are_to_serve_on_without_their_master_do_until_told_to_end(
     start_web: StartWeb,
 ) -> None:
-    web = start_web(BULKHEAD_STRAY_S="60")
-    strays = web.workers()
+    web = start_web(BULKHEAD_ORPHAN_S="60")
+    orphans = web.workers()
     web.send(signal.SIGKILL)
     web.wait()
     for _ in range(30):
-        assert program(web.port).get("/whoami").json()["pid"] in strays
-    for pid in strays:
+        assert program(web.port).get("/whoami").json()["pid"] in orphans
+    for pid in orphans:
         os.kill(pid, signal.SIGTERM)
-    wait_until("they have ended", lambda: not any(alive(pid) for pid in strays), 5.0)
+    wait_until("they have ended", lambda: not any(alive(pid) for pid in orphans), 5.0)
 
 
 def test_workers_that_nobody_lets_go_do_not_serve_for_ever(start_web: StartWeb) -> None:
-    web = start_web(BULKHEAD_STRAY_S="0.5")
-    strays = web.workers()
+    web = start_web(BULKHEAD_ORPHAN_S="0.5")
+    orphans = web.workers()
     web.send(signal.SIGKILL)
     web.wait()
-    wait_until("they have ended", lambda: not any(alive(pid) for pid in strays), 5.0)
+    wait_until("they have ended", lambda: not any(alive(pid) for pid in orphans), 5.0)
     assert "serves for 0.5 s more" in web.log.read_text()
 
 

@@ -114,6 +114,7 @@ def test_the_internal_endpoints_answer(client: Browser) -> None:
         "instance": "web-1",
         "boot": ready.headers["X-Boot"],
         "status": "ready",
+        "rows_dropped": 0,
     }
     client.get("/whoami")
     metrics = client.get("/metrics").text.splitlines()

@@ -1,15 +1,17 @@
 import json
+import resource
 import signal
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bulkhead.testing import wait_until
 from tests.services.web.browser import program
 from tests.services.web.conftest import StartWeb
 from tests.services.web.ledger_stub import LedgerStub, Orders
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
 
@@ -67,3 +69,38 @@ def test_a_request_cut_off_by_sigkill_has_begun_and_not_ended(
     assert [(row["kind"], row["id"], row["pid"]) for row in rows(web.rows)] == [
         ("begin", "request-1", worker)
     ]
+
+
+def test_without_room_for_rows_requests_go_on(start_web: StartWeb) -> None:
+    web = start_web(BULKHEAD_WORKERS="1")
+    (worker,) = web.workers()
+    web.rows.write_text(" " * 2**21 + "\n")
+    size = web.rows.stat().st_size
+    resource.prlimit(worker, resource.RLIMIT_FSIZE, (size + 30, -1))
+    client = program(web.port)
+    for _ in range(5):
+        assert client.get("/whoami").status == 200
+    assert client.get("/readyz").json()["rows_dropped"] == 10
+    assert 'bulkhead_rows_dropped_total{instance="web-1"' in client.get("/metrics").text
+    resource.prlimit(worker, resource.RLIMIT_FSIZE, (-1, -1))
+    wait_until("the file tells", lambda: '"kind":"dropped"' in web.rows.read_text())
+    assert client.get("/whoami").status == 200
+    assert web.workers() == [worker]
+    assert "requests go on without" in web.log.read_text()
+
+
+def test_no_request_makes_a_long_row_or_one_that_is_no_utf_8(start_web: StartWeb) -> None:
+    web = start_web(BULKHEAD_WORKERS="1")
+    for key in (b"k" * 5000, b"\xff" * 5000, b"z\xfcrich"):
+        head = b"GET /about?" + b"a" * 7000 + b" HTTP/1.1\r\nHost: x\r\nIdempotency-Key: "
+        answered(web.port, head + key + b"\r\n\r\n")
+    wait_until("the last end row", lambda: len(rows(web.rows)) == 6)
+    assert max(map(len, web.rows.read_bytes().splitlines())) < 4000
+    assert rows(web.rows)[-2]["key"] == "z\ufffdrich"
+
+
+def answered(port: int, request: bytes) -> None:
+    """Send one request, and wait for its answer to begin."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(request)
+        assert connection.recv(100)

@@ -2,10 +2,10 @@ import signal
 
 import pytest
 
+from bulkhead.testing import wait_until
 from tests.services.web.browser import Browser
 from tests.services.web.conftest import StartWeb
 from tests.services.web.processes import WebInstance, accepts
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.live
 

@@ -2,19 +2,21 @@ from pathlib import Path
 
 import pytest
 
-from services.web.settings import Settings, SettingsError, session_key
+from services.common.settings import SettingsError, WebSettings, session_key
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
-    assert Settings.from_environment({}) == Settings()
+    assert WebSettings.from_environment({}) == WebSettings()
 
 
 def test_a_variable_that_is_empty_has_its_default() -> None:
-    assert Settings.from_environment({"BULKHEAD_WORKERS": "", "BULKHEAD_ROWS": ""}) == Settings()
+    assert (
+        WebSettings.from_environment({"BULKHEAD_WORKERS": "", "BULKHEAD_ROWS": ""}) == WebSettings()
+    )
 
 
 def test_every_variable_is_read() -> None:
-    assert Settings.from_environment(
+    assert WebSettings.from_environment(
         {
             "BULKHEAD_ADDRESS": "127.0.0.1:9000",
             "BULKHEAD_PROXY_URL": "http://127.0.0.1:9001/",
@@ -25,7 +27,7 @@ def test_every_variable_is_read() -> None:
             "BULKHEAD_MAX_BODY_KB": "16",
             "BULKHEAD_API_TIMEOUT_S": "7",
         }
-    ) == Settings(
+    ) == WebSettings(
         address="127.0.0.1:9000",
         proxy_url="http://127.0.0.1:9001",
         rows="rows",
@@ -39,7 +41,7 @@ def test_every_variable_is_read() -> None:
 
 def test_all_problems_are_told_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
-        Settings.from_environment(
+        WebSettings.from_environment(
             {
                 "BULKHEAD_WORKERS": "two",
                 "BULKHEAD_GRACE_S": "nan",

@@ -1,0 +1,189 @@
+"""One stack by itself: its commands, its size, its idle cost, and what a roll costs clients."""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import psutil
+
+from bench.cost import in_turn, wrk
+from bench.figures import Figures, Table, figures, finite, shown
+from bench.load import open_loop
+from bench.proxies import WHOAMI
+from bench.usage import SMALL, cpu_s, programs, pss_mb, temporary_stack, tree, wake_ups
+from bulkhead import clock
+from bulkhead.render.supervisor import WATCH
+from bulkhead.testing import Stack
+
+# Commands, and requests per second.
+RATE_S, CONNECTIONS = 3, 32
+VERBS = ("up", "up, when it is up", "status", "reload", "down")
+# From 1 instance to 64.
+SIZES = (1, 2, 4, 8, 16, 32, 64)
+RELOADS = 3
+PATIENCE = ("services.api.boot_s=60",)
+INSTANCES_COLUMNS = ("instances", "up to ready s", "PSS MB", "of an instance", "reload s")
+# Idle.
+SETTLE_S, IDLE_S = 3.0, 10.0
+# A roll under load.
+ROLLED = 8
+SHARE = 0.6  # of the capacity
+KNOWN_RATE, LEARN_S = 250, 5.0
+WARM_S, BEFORE_S = 3.0, 10.0
+ROLL_COLUMNS = (
+    *("round", "capacity/s", "rate/s", "roll s", "sent", "failed", "p99 before ms"),
+    *("p99 during ms", "worst ms", "p99 during / before"),
+)
+
+
+def measure_commands(rounds: int, settings: Sequence[str]) -> Iterator[Table]:
+    """How long the commands take, and how many requests per second a stack carries."""
+    with temporary_stack(*settings) as stack:
+        stack.bulkhead("down")
+        yield _times(stack, rounds)
+        stack.bulkhead("up")
+        yield _rates(stack, rounds)
+
+
+def timed(stack: Stack, verb: str) -> float:
+    """Seconds that one command takes, the start of its Python included."""
+    began = time.monotonic()
+    stack.bulkhead(verb)
+    return time.monotonic() - began
+
+
+def _times(stack: Stack, rounds: int) -> Table:
+    table = Table(f"time of a command, median of {rounds}", ["command", "s"])
+    verbs = {name: partial(timed, stack, name.partition(",")[0]) for name in VERBS}
+    for name, seconds in in_turn(rounds, verbs).items():
+        table.rows.append([name, median(seconds)])
+    return table
+
+
+def _rates(stack: Stack, rounds: int) -> Table:
+    instances = [f"http://127.0.0.1:{port}{WHOAMI}" for port in stack.ports[1:5]]
+    urls = {
+        "one instance directly": instances[:1],
+        "all four instances directly": instances,
+        "through nginx, to all four": [stack.url + WHOAMI],
+        "nginx alone (a static file)": [stack.url + "/robots.txt"],
+    }
+    loads = {name: partial(wrk, each, CONNECTIONS, RATE_S) for name, each in urls.items()}
+    rates_of = {
+        name: [rate.per_s for rate in found] for name, found in in_turn(rounds, loads).items()
+    }
+    base = median(rates_of["all four instances directly"])
+    table = Table(
+        f"requests per second, median of {rounds} x {RATE_S} s, {CONNECTIONS} connections",
+        ["what", "per s", "least", "most", "of all four directly"],
+    )
+    for name, rates in rates_of.items():
+        middle = median(rates)
+        table.rows.append([name, middle, min(rates), max(rates), middle / base])
+    return table
+
+
+def measure_instances(rounds: int, settings: Sequence[str]) -> Iterator[Table]:
+    """From 1 instance to 64: how long until all are ready, the memory, how long a reload takes.
+
+    With several rounds, each size is brought up so often.
+    """
+    table = Table(
+        f"Tornado instances beside one gunicorn: up (median of {rounds}), memory, "
+        f"reload (median of {RELOADS})",
+        INSTANCES_COLUMNS,
+    )
+    alone = 0.0
+    for size in SIZES:
+        up, memory, reload = sized(size, rounds, settings)
+        each = (memory - alone) / (size - 1) if alone else None
+        alone = alone or memory
+        table.rows.append([size, up, memory, "-" if each is None else each, reload])
+        print(f"  instances: {size} instances, up in {up:.2f} s", flush=True)
+    table.notes.append(
+        "PSS: a page that several processes share counts once. `of an instance`: what each one "
+        "after the first adds. Commands include the start of their Python."
+    )
+    yield table
+
+
+def sized(size: int, rounds: int, settings: Sequence[str]) -> tuple[float, float, float]:
+    """Seconds of up, MB, and seconds of a reload, of a stack of `size` Tornado instances."""
+    ups = []
+    own = f"services.api.instances={size}"
+    with temporary_stack(own, *SMALL, *PATIENCE, *settings) as stack:
+        for _ in range(rounds):
+            stack.bulkhead("down")
+            ups.append(timed(stack, "up"))
+        memory = pss_mb(tree(stack.supervisord))
+        reload = median(timed(stack, "reload") for _ in range(RELOADS))
+    return median(ups), memory, reload
+
+
+def measure_idle(settings: Sequence[str]) -> Iterator[Table]:
+    """What a stack costs while nobody asks it anything."""
+    table = Table(f"idle, over {IDLE_S:g} s", ["process", "CPU %", "wake-ups/s", "PSS MB"])
+    with temporary_stack(*settings) as stack:
+        clock.pause(SETTLE_S)
+        groups = {"supervisord": [psutil.Process(stack.supervisord)], **programs(stack)}
+        before = {name: (cpu_s(group), wake_ups(group)) for name, group in groups.items()}
+        began = clock.now()
+        clock.pause(IDLE_S)
+        took = clock.now() - began
+        for name, group in groups.items():
+            cpu_before, wakes_before = before[name]
+            shares = [100 * (cpu_s(group) - cpu_before), wake_ups(group) - wakes_before]
+            shown_as = "watchdog" if name == WATCH else name
+            table.rows.append([shown_as, *(share / took for share in shares), pss_mb(group)])
+    table.notes.append("processor time is counted in steps of 10 ms: 0.1 % of one core here")
+    yield table
+
+
+def measure_roll(rounds: int, settings: Sequence[str]) -> Iterator[Table]:
+    """What clients notice of a roll: eight Tornado instances, at 60 % of what this machine can do.
+
+    What it can do is measured right before each round, by the processor time that a known rate
+    takes: load, stack and kernel together, for they share the processors.
+    """
+    table = Table(f"roll of {ROLLED} instances at {100 * SHARE:g} % of capacity", ROLL_COLUMNS)
+    ratios = []
+    with temporary_stack(f"services.api.instances={ROLLED}", *settings) as stack:
+        for number in range(1, rounds + 1):
+            folder = stack.home.path.parent
+            capacity = learn(stack, folder / f"learn-{number}")
+            took, before, during = roll(stack, folder / f"roll-{number}", SHARE * capacity)
+            ratio = math.inf  # when the p99 of either is never
+            if before.p99_ms and during.p99_ms:
+                ratio = during.p99_ms / before.p99_ms
+            ratios.append(ratio)
+            cells = (number, capacity, SHARE * capacity, took, during.sent)
+            failed = before.failed + during.failed
+            times = (before.p99_ms, during.p99_ms, during.worst_ms, finite(ratio))
+            table.rows.append([*cells, failed, *times])
+    table.notes.append(f"median of p99 during / before: {shown(finite(median(ratios)))}")
+    yield table
+
+
+def learn(stack: Stack, load: Path) -> float:
+    """The requests per second that would keep all processors busy, by how busy a few keep them."""
+    with open_loop(stack.url, load, WARM_S + LEARN_S + 1, KNOWN_RATE) as finish:
+        clock.pause(WARM_S)
+        busy = psutil.cpu_percent(LEARN_S) / 100
+        finish()
+    return KNOWN_RATE / busy
+
+
+def roll(stack: Stack, load: Path, rate: float) -> tuple[float, Figures, Figures]:
+    """How long a roll took, and what clients got before and during it."""
+    with open_loop(stack.url, load, WARM_S + BEFORE_S + 30, rate) as finish:
+        clock.pause(WARM_S)
+        calm = clock.now()
+        clock.pause(BEFORE_S)
+        began = clock.now()
+        stack.bulkhead("roll", "api", session=True)  # as docs/operations.md advises
+        ended = clock.now()
+        sent = finish()
+    return ended - began, figures(sent, [(calm, began)]), figures(sent, [(began, ended)])

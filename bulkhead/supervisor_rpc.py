@@ -1,0 +1,247 @@
+"""supervisord, over its XML-RPC socket (supervisor/rpcinterface.py says what each call means).
+
+Every program is a group of its own, so each can be stopped, removed and replaced by another version
+of itself while the others serve. The name of both is the same, so its calls take that alone.
+
+supervisor's own SupervisorTransport would not make this smaller: it has no timeout, so a hung
+supervisord would hang its caller; it keeps a connection that is dead once another supervisord
+listens; and importing it loads supervisord's whole HTTP server, also into the watchdog.
+"""
+
+import http.client
+import xmlrpc.client
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bulkhead import proc
+from bulkhead.clock import wait_until
+from bulkhead.errors import StartError, StateError
+from bulkhead.http_probe import UnixConnection
+
+# What a call raises when supervisord is not there, is shutting down, or goes away in the middle of
+# it. NotAnsweringError is one of them.
+GONE = (OSError, http.client.HTTPException)
+
+# Process states in which supervisord will not bring the program back by itself, or is failing to.
+FAILING = frozenset({"BACKOFF", "FATAL", "EXITED", "UNKNOWN"})
+# States in which a program can be told to stop, and those in which it has. EXITED is neither: it is
+# about to be started again.
+STOPPABLE = frozenset({"STARTING", "RUNNING", "BACKOFF"})
+ENDED = frozenset({"STOPPED", "FATAL"})
+
+# supervisor/xmlrpc.py, Faults
+SHUTDOWN_STATE = 6
+BAD_NAME = 10
+ALREADY_STARTED = 60
+NOT_RUNNING = 70
+ALREADY_ADDED = 90
+STILL_RUNNING = 91
+
+EVERY_S = 0.01
+ASK_S = 0.25  # seldom, while nothing can have changed: each call costs the processor time
+REMOVED_S = 10
+
+
+class NotAnsweringError(StateError, ConnectionError):
+    """supervisord is not there, hangs, or is shutting down; `reason` says which."""
+
+    reason: str | Exception = ""
+
+    @property
+    def absent(self) -> bool:
+        """Whether no process listens at its socket; it may be about to."""
+        return isinstance(self.reason, (FileNotFoundError, ConnectionRefusedError))
+
+
+@dataclass(frozen=True)
+class Program:
+    """One program as supervisord sees it. RUNNING means only that it lived `startsecs`."""
+
+    name: str
+    state: str
+    pid: int  # 0 when there is none: never to be signalled
+    description: str
+
+
+class Supervisord:
+    """A client. Every call wakes supervisord's loop, so it also changes what it measures:
+    an observer of recovery times must not use it.
+
+    Every call raises NotAnsweringError when supervisord does not answer.
+    """
+
+    def __init__(self, socket: Path, timeout_s: float = 5) -> None:
+        self._rpc = xmlrpc.client.ServerProxy(
+            "http://localhost/RPC2", transport=UnixTransport(socket, timeout_s)
+        )
+
+    def answers(self) -> bool:
+        """Whether it is there and not shutting down."""
+        try:
+            return bool(self._call("supervisor.getState")["statename"] == "RUNNING")
+        except (NotAnsweringError, xmlrpc.client.Fault):
+            return False
+
+    def programs(self) -> list[Program]:
+        """All programs, in the order of the configuration's names."""
+        return [_program(info) for info in self._call("supervisor.getAllProcessInfo")]
+
+    def find(self, name: str) -> Program | None:
+        """One program; None when supervisord has none of this name."""
+        info = self._call("supervisor.getProcessInfo", name, tolerate=BAD_NAME)
+        return _program(info) if info else None
+
+    def start(self, name: str) -> None:
+        """Start a program and return at once: RUNNING would only mean that it lived `startsecs`.
+
+        Raises:
+            StartError: its command cannot be run at all, or there is no such program.
+        """
+        try:
+            self._call("supervisor.startProcess", name, False, tolerate=ALREADY_STARTED)
+        except xmlrpc.client.Fault as fault:
+            raise StartError(f"supervisord cannot start {name}: {fault.faultString}") from fault
+
+    def stop(self, name: str) -> None:
+        """Stop a program and wait, for no longer than the client's timeout, until it has ended."""
+        self._call("supervisor.stopProcess", name, True)
+
+    def stop_soon(self, name: str) -> None:
+        """Tell a program to stop and return at once; no matter if it has ended by now."""
+        self._call("supervisor.stopProcess", name, False, tolerate=NOT_RUNNING)
+
+    def end(self, name: str, patience_s: float) -> None:
+        """Stop a program, by its own signal and within its own grace time, and wait for that.
+
+        Raises:
+            StateError: it still runs after `patience_s`, which is longer than its grace time.
+        """
+
+        def ended() -> bool:
+            program = self.find(name)
+            if program is None or program.state in ENDED:
+                return True
+            if program.state in STOPPABLE:
+                self.stop_soon(name)
+            elif process := proc.find(program.pid):
+                # Until it has ended there is nothing to ask: each question costs supervisord, and
+                # the processes that serve, processor time.
+                proc.wait_gone(process, ASK_S)
+            return False
+
+        if not wait_until(ended, patience_s, EVERY_S):
+            raise StateError(f"{name} has not ended within {patience_s:g} s of being told to")
+
+    def reread(self) -> tuple[list[str], list[str], list[str]]:
+        """Let supervisord read its file; nothing changes until a program is added or removed.
+
+        Returns the programs of the file that do not exist yet, those that differ from the ones
+        that exist, and those that exist without being in the file.
+
+        Raises:
+            StateError: it refuses the file.
+        """
+        try:
+            added, changed, removed = self._call("supervisor.reloadConfig")[0]
+        except xmlrpc.client.Fault as fault:
+            raise StateError(f"supervisord refuses its file: {fault.faultString}") from fault
+        return added, changed, removed
+
+    def add(self, name: str) -> None:
+        """Take up a program of the file that was read last, and start it.
+
+        Raises:
+            StartError: as `start`.
+        """
+        self._call("supervisor.addProcessGroup", name, tolerate=ALREADY_ADDED)
+        self.start(name)
+
+    def remove(self, name: str) -> None:
+        """Forget a program that has ended; end it once more if it has just been started.
+
+        Raises:
+            StateError: it is started again and again.
+        """
+
+        def removed() -> bool:
+            try:
+                self._call("supervisor.removeProcessGroup", name, tolerate=BAD_NAME)
+            except xmlrpc.client.Fault as fault:
+                if fault.faultCode != STILL_RUNNING:
+                    raise
+                self.end(name, REMOVED_S)
+                return False
+            return True
+
+        if not wait_until(removed, REMOVED_S, EVERY_S):
+            raise StateError(f"{name} is started again and again while it is to be removed")
+
+    def orphan(self, name: str) -> None:
+        """SIGKILL a program's own process alone and keep supervisord from starting it again.
+
+        Its children live on as orphans. One call, in which supervisord gets no chance to see the
+        death before it is told to stop the program.
+        """
+        calls = [
+            {"methodName": "supervisor.signalProcess", "params": [name, "KILL"]},
+            {"methodName": "supervisor.stopProcess", "params": [name, False]},
+        ]
+        answers = self._call("system.multicall", calls)
+        faults = [str(answer["faultString"]) for answer in answers if isinstance(answer, dict)]
+        if faults:
+            raise StateError(f"supervisord cannot end {name}: {', '.join(faults)}")
+
+    def say_ready(self, names: list[str]) -> None:
+        """Tell it that programs have become ready (supervisor/wakeup.py)."""
+        self._call("wakeup.ready", names)
+
+    def shutdown(self) -> bool:
+        """Ask it to stop everything, highest priority first, and then itself; False if it hangs."""
+        try:
+            self._call("supervisor.shutdown", tolerate=SHUTDOWN_STATE)
+        except NotAnsweringError:
+            return False
+        return True
+
+    def _call(self, method: str, *arguments: object, tolerate: int = 0) -> Any:
+        """Call; the fault `tolerate` means that it was so already: then the answer is None."""
+        try:
+            return getattr(self._rpc, method)(*arguments)
+        except (xmlrpc.client.Fault, *GONE) as error:
+            reason: str | Exception = error
+            if isinstance(error, xmlrpc.client.Fault):
+                if error.faultCode == tolerate:
+                    return None
+                if error.faultCode != SHUTDOWN_STATE:
+                    raise
+                reason = "it is shutting down"
+            lost = NotAnsweringError(f"supervisord does not answer ({reason}); see `make status`")
+            lost.reason = reason
+            raise lost from error
+
+
+def _program(info: dict[str, Any]) -> Program:
+    return Program(info["name"], info["statename"], info["pid"], info["description"])
+
+
+class UnixTransport(xmlrpc.client.Transport):
+    """XML-RPC's transport over a unix socket: one connection and one send a call."""
+
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__()
+        self._path, self._timeout_s = path, timeout_s
+
+    def request(
+        self, host: Any, handler: str, request_body: Any, verbose: bool = False
+    ) -> tuple[Any, ...]:
+        """Send one call. The base class would send it again when the connection breaks."""
+        try:
+            return self.single_request(host, handler, request_body, verbose)
+        finally:
+            self.close()
+
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        """The connection, kept where `close` finds it."""
+        self._connection = host, UnixConnection(self._path, self._timeout_s)
+        return self._connection[1]

@@ -1,0 +1,222 @@
+"""What tests and the bench share: stacks of their own, on free ports, driven by the real command.
+
+Nothing of the product imports it. A failure is an AssertionError, as in a test.
+"""
+
+import fcntl
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.message import Message
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bulkhead import clock, proc
+from bulkhead.render.paths import Home
+from bulkhead.supervise import record
+
+ROOT = Path(__file__).parents[1]
+
+# Below the kernel's ephemeral range (32768), where any outgoing connection may take a port.
+FIRST_PORT, LAST_PORT, BLOCK = 20000, 32000, 120
+
+Value = TypeVar("Value")
+
+
+def wait_until(
+    what: str,
+    condition: Callable[[], Value | None],
+    timeout_s: float = 10,
+    every_s: float = 0.02,
+) -> Value:
+    """The first true answer of `condition`; fails with `what` when there is none."""
+    value = clock.wait_until(condition, timeout_s, every_s)
+    assert value, f"{what}: not within {timeout_s} s"
+    return value
+
+
+@contextmanager
+def free_ports() -> Iterator[list[int]]:
+    """BLOCK consecutive free ports, held until the end of the context.
+
+    A lock file for each block keeps other runs away, a trial bind finds all other programs.
+    """
+    folder = Path(tempfile.gettempdir()) / "bulkhead-ports"
+    folder.mkdir(exist_ok=True)
+    for start in range(FIRST_PORT, LAST_PORT, BLOCK):
+        with (folder / str(start)).open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            ports = list(range(start, start + BLOCK))
+            if all(map(is_free, ports)):
+                yield ports
+                return
+    raise AssertionError("no block of free ports is left")
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could bind to it now."""
+    with socket.socket() as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to a request."""
+
+    status: int
+    headers: Message
+    body: bytes
+
+    @property
+    def instance(self) -> str:
+        """The instance that answered."""
+        return self.headers["X-Instance"] or ""
+
+    def json(self) -> Any:  # a test looks into it as it likes
+        """The body, decoded."""
+        return json.loads(self.body)
+
+
+def request(
+    url: str,
+    method: str = "GET",
+    target: str = "/",
+    body: object = None,
+    headers: dict[str, str] | None = None,
+    source: str = "",
+    timeout_s: float = 15,
+) -> Answer:
+    """Send one request to `url`: one connection, one send, no retry, no redirect.
+
+    `source` is the loopback address to send it from.
+    """
+    connection = HTTPConnection(
+        url.removeprefix("http://"),
+        timeout=timeout_s,
+        source_address=(source, 0) if source else None,
+    )
+    sent = dict(headers or {})
+    if body is not None and not isinstance(body, bytes):
+        body = json.dumps(body).encode()
+        sent.setdefault("Content-Type", "application/json")
+    try:
+        connection.request(method, target, body, sent)
+        answer = connection.getresponse()
+        return Answer(answer.status, answer.headers, answer.read())
+    finally:
+        connection.close()
+
+
+class Stack:
+    """One stack's settings; `bulkhead` runs the command on it, behind the words of `prefix`."""
+
+    def __init__(
+        self, folder: Path, ports: list[int], settings: Sequence[str], prefix: Sequence[str] = ()
+    ) -> None:
+        self.ports = ports
+        self.home = Home(folder)
+        self.prefix = list(prefix)  # what runs the command, and with it the stack
+        self.expected_alerts = r"(?!)"  # what nginx may log as [alert]: by default nothing
+        self.url = f"http://127.0.0.1:{ports[0]}"
+        self.settings = [
+            f"stack.home={folder}",
+            "stack.name=test",
+            f"proxy.listen=127.0.0.1:{ports[0]}",
+            f"services.api.port={ports[1]}",
+            f"services.web.port={ports[100]}",
+            *settings,
+        ]
+
+    def bulkhead(
+        self,
+        *words: str,
+        check: bool = True,
+        session: bool = False,
+        out: int = subprocess.PIPE,
+        prefix: Sequence[str] = (),
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `bulkhead WORDS`, in a session of its own or in ours, by the command `prefix`.
+
+        With `check` its failure is the test's.
+        """
+        done = subprocess.run(
+            [*self.prefix, *prefix, sys.executable, "-m", "bulkhead.cli", *words],
+            cwd=ROOT,
+            env={**os.environ, "BULKHEAD_SET": " ".join(self.settings)},
+            stdout=out,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=100,
+            start_new_session=session,
+            check=False,
+        )
+        if check:
+            assert done.returncode == 0, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    @property
+    def supervisord(self) -> int:
+        """The pid of its supervisord."""
+        return int((self.home.run / "supervisord.pid").read_text())
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """`status --json`, each process under its name."""
+        done = self.bulkhead("status", "--json", check=False)
+        assert done.returncode in (0, 1), done.stderr
+        return {program["name"]: program for program in json.loads(done.stdout)["processes"]}
+
+    def get(self, target: str, **options: Any) -> Answer:
+        """GET through the public listener."""
+        return request(self.url, "GET", target, **options)
+
+    def request(self, method: str, target: str, **options: Any) -> Answer:
+        """Any request through the public listener."""
+        return request(self.url, method, target, **options)
+
+    def assert_nothing_left(self, members: list[proc.Process]) -> None:
+        """No process, no socket, no port, and nothing in nginx's log that must never be there."""
+        assert [member for member in members if proc.alive(member)] == []
+        assert [path for path in self.home.run.rglob("*") if path.is_socket()] == []
+        assert [port for port in self.ports if not is_free(port)] == []
+        log = self.home.log / "nginx.error.log"
+        lines = log.read_text().splitlines() if log.exists() else []
+        bad = [line for line in lines if "[alert]" in line or "[emerg]" in line]
+        assert [line for line in bad if not re.search(self.expected_alerts, line)] == []
+
+
+@contextmanager
+def new_stack(folder: Path, settings: Sequence[str] = ()) -> Iterator[Stack]:
+    """A stack that is not up yet. At the end it is brought down and must have left nothing."""
+    with free_ports() as ports:
+        stack = Stack(folder, ports, settings)
+        try:
+            yield stack
+        finally:
+            running = record.read(stack.home)
+            members = running.members() if running else []
+            stack.bulkhead("down")
+        stack.assert_nothing_left(members)
+
+
+@contextmanager
+def running_stack(folder: Path, settings: Sequence[str] = ()) -> Iterator[Stack]:
+    """A stack that is up."""
+    with new_stack(folder, settings) as stack:
+        stack.bulkhead("up")
+        yield stack

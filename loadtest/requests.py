@@ -1,0 +1,314 @@
+"""The requests of a load: their kinds, their bytes, the checks of their answers, and their rows."""
+
+import random
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Literal
+
+import msgspec
+
+from bulkhead.records import ClientRow, Error, Found
+from loadtest.answer import Reply
+
+ENTRIES = "/api/v1/entries"
+ENTRY = "/api/v1/entries/{id}"
+JSON = "application/json"
+HTML = "text/html,application/xhtml+xml"
+
+Effect = Literal["read", "create", "replace", "change", "delete"]
+# Where the entry that a request of an open loop is about comes from (EntryPool).
+Source = Literal["", "any", "writable", "spare"]
+# What the body of an answer holds; an open loop checks it.
+Content = Literal["", "page", "entries", "entry", "written", "calls"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of request. `place` is the target, or the pattern of the targets, without query.
+
+    `members` are the fields of a body besides the amount; None: there is no body.
+    """
+
+    name: str
+    method: str
+    place: str
+    expect: int
+    content: Content = ""
+    query: str = ""
+    accept: str = JSON
+    effect: Effect = "read"
+    keyed: bool = False
+    source: Source = ""
+    members: Mapping[str, str] | None = None
+
+    @cached_property
+    def row_name(self) -> str:
+        """The name in its rows: the same in a closed and in an open loop."""
+        return f"{self.method} {self.place}"
+
+    def target(self, entry: str) -> str:
+        """The target of a request about `entry`; without one, the pattern of such targets."""
+        return (self.place.replace("{id}", entry) if entry else self.place) + self.query
+
+
+_read = partial(Kind, expect=200)
+_write = partial(Kind, content="written", keyed=True)
+MEMBERS = {"account": "open-loop", "memo": "one of many"}  # of every entry of a load
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        _read("get", "GET", ENTRY, content="entry", source="any"),
+        _read("list", "GET", ENTRIES, content="entries", query="?limit=20"),
+        _write("post_keyed", "POST", ENTRIES, 201, effect="create", members=MEMBERS),
+        _write("post", "POST", ENTRIES, 201, effect="create", members=MEMBERS, keyed=False),
+        _write("put", "PUT", ENTRY, 200, effect="replace", source="writable", members=MEMBERS),
+        _write("patch", "PATCH", ENTRY, 200, effect="change", source="writable", members={}),
+        _write("delete", "DELETE", ENTRY, 204, effect="delete", source="spare", content=""),
+        _read("fanout", "GET", "/api/v1/fanout", content="calls", query="?n=3"),
+        # An ordinary request, until a drill makes it deadly (POISON in fault_injection.py).
+        _read("poison", "GET", "/api/v1/work", query="?bytes=0"),
+        _read("page", "GET", "/", content="page", accept=HTML),
+    )
+}
+CREATE = KINDS["post_keyed"]
+
+# Each write of an open loop sets an amount that no other request of it sets: the number of its
+# arrival on top of this, so that all amounts have as many digits and all bodies of a kind the same
+# length.
+FIRST_AMOUNT = 1_000_000_000
+MOST_SPARE = 1000
+
+
+class Request(msgspec.Struct, gc=False):
+    """One request. `sent` is 0 until it is sent; `entry` is "" while not known.
+
+    `amount` is what it sets if it is a write with a body. `found` are the entries that its answer
+    shows; None until there is one that is about entries.
+    """
+
+    kind: Kind
+    id: str
+    amount: int
+    planned: float
+    entry: str = ""
+    target: str = ""
+    sent: float = 0.0
+    found: list[Found] | None = None
+
+    @property
+    def key(self) -> str:
+        """The idempotency key, "" when this kind carries none."""
+        return f"key-{self.id}" if self.kind.keyed else ""
+
+    def row(self, done: float, error: Error, wrong: str, reply: Reply) -> ClientRow:
+        """The row of this request, which has ended; the rest is as in ClientRow."""
+        kind = self.kind
+        return ClientRow(
+            id=self.id,
+            name=kind.row_name,
+            method=kind.method,
+            target=self.target,
+            planned=self.planned,
+            sent=self.sent,
+            done=done,
+            status=0 if error else reply.status,
+            error=error,
+            wrong=wrong,
+            key=self.key,
+            instance=reply.instance,
+            boot=reply.boot,
+            bytes=len(reply.body),
+            effect=kind.effect,
+            entry="" if kind.effect == "read" else self.entry,
+            replayed=reply.replayed,
+            amount=None if kind.members is None else self.amount,
+            found=self.found,
+        )
+
+
+def text(
+    kind: Kind, host: str, target: str, request_id: str, key: str, body: str, cookie: str = ""
+) -> str:
+    """A request, each character of which is one byte; what is "" is left out."""
+    lines = [
+        f"{kind.method} {target} HTTP/1.1",
+        f"Host: {host}",
+        "User-Agent: bulkhead-loadtest",
+        f"Accept: {kind.accept}",
+        f"X-Request-ID: {request_id}",
+    ]
+    if key:
+        lines.append(f"Idempotency-Key: {key}")
+    if cookie:
+        lines.append(f"Cookie: {cookie}")
+    if body:
+        lines += [f"Content-Type: {JSON}", f"Content-Length: {len(body)}"]
+    return "\r\n".join((*lines, "", body))
+
+
+class RequestTemplate:
+    """Makes the requests of `kind` to `host`; all but a few bytes of them are made in advance."""
+
+    def __init__(self, kind: Kind, host: str) -> None:
+        self._keyed = kind.keyed
+        self._has_body = kind.members is not None
+        fields = {**(kind.members or {}), "amount": FIRST_AMOUNT}
+        body = msgspec.json.encode(fields).decode() if self._has_body else ""
+        made = text(kind, host, "\0", "\0", "\0" if kind.keyed else "", body)
+        made = made.replace("%", "%%").replace("\0", "%s")
+        self._pattern = made.replace(f"{FIRST_AMOUNT}}}", "%d}")
+
+    def text(self, request: Request) -> bytes:
+        """The bytes of a request of this kind."""
+        fields: tuple[str | int, ...] = (request.target, request.id)
+        if self._keyed:
+            fields += (request.key,)
+        if self._has_body:
+            fields += (request.amount,)
+        return (self._pattern % fields).encode("ascii")
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A ledger entry as an answer shows it."""
+
+    id: str
+    account: str
+    amount: int
+    memo: str
+    version: int
+
+    @property
+    def found(self) -> Found:
+        """The part of it that goes into a row."""
+        return Found(self.id, self.version, self.amount)
+
+    @property
+    def is_as_made(self) -> bool:
+        """Whether it says what all entries of an open loop say, besides their amounts."""
+        return self.account == MEMBERS["account"] and self.memo == MEMBERS["memo"]
+
+
+class _Entries(msgspec.Struct):
+    entries: list[Entry]
+
+
+class _Calls(msgspec.Struct):
+    n: int
+    failed: int
+
+
+_entry = msgspec.json.Decoder(Entry).decode
+_entries = msgspec.json.Decoder(_Entries).decode
+_calls = msgspec.json.Decoder(_Calls).decode
+
+
+def shown(kind: Kind, body: bytes) -> list[Entry] | None:
+    """The entries that an answer of 2xx shows; None when it is not about entries.
+
+    Raises:
+        DecodeError: it is unreadable.
+    """
+    if kind.content == "entries":
+        return _entries(body).entries
+    return [_entry(body)] if kind.content in ("entry", "written") else None
+
+
+def judge(request: Request, reply: Reply) -> str:
+    """What is wrong with a whole answer, or "". Notes the entry that the answer says was made."""
+    kind = request.kind
+    if reply.request_id != request.id:
+        return "the answer carries another X-Request-ID"
+    if reply.status != kind.expect:
+        return f"status {reply.status}, expected {kind.expect}"
+    if not reply.instance:
+        return "no X-Instance"
+    try:
+        return _content_problem(request, reply.body)
+    except msgspec.DecodeError as error:
+        return f"unreadable content: {type(error).__name__}"
+
+
+def _content_problem(request: Request, body: bytes) -> str:
+    kind = request.kind
+    entries = shown(kind, body)
+    if entries is None:
+        return _CHECKS[kind.content](body)
+    request.found = [entry.found for entry in entries]
+    if kind.content == "entries":
+        return "" if len(entries) <= 20 else "more entries than asked for"
+    (entry,) = entries
+    is_written = kind.content == "written"
+    request.entry = request.entry or entry.id
+    if entry.id != request.entry:
+        return f"another entry than {'written' if is_written else 'asked for'}"
+    as_written = entry.is_as_made and (entry.amount == request.amount or not is_written)
+    return "" if as_written else "the entry is not what was written"
+
+
+def _are_calls(body: bytes) -> str:
+    calls = _calls(body)
+    return "" if (calls.n, calls.failed) == (3, 0) else "not all calls were answered"
+
+
+def _is_page(body: bytes) -> str:
+    return "" if b"</html>" in body[-100:].lower() else "not a whole HTML page"
+
+
+def _is_nothing(body: bytes) -> str:
+    return "an unexpected body" if body else ""
+
+
+_CHECKS: dict[Content, Callable[[bytes], str]] = {
+    "calls": _are_calls,
+    "page": _is_page,
+    "": _is_nothing,
+}
+
+
+class EntryPool:
+    """The ledger entries that an open-loop load has made, and what it may do with each.
+
+    The first `keep` entries are read and written and never deleted; an entry is being written by
+    one request at most. All further ones are spare: no one reads them, and each may be deleted
+    once. The seed decides which entry a request gets.
+    """
+
+    def __init__(self, keep: int, seed: int) -> None:
+        self._keep = keep
+        self._random = random.Random(f"entries {seed}").random
+        self._kept: list[str] = []
+        self._writable: list[str] = []  # those of the kept that no request is writing
+        # A load that creates more than it deletes forgets the oldest: its memory stays the same.
+        self._spare: deque[str] = deque(maxlen=MOST_SPARE)
+
+    def add(self, entry: str) -> None:
+        """Take in a new entry, whose creation was acknowledged."""
+        if len(self._kept) < self._keep:
+            self._kept.append(entry)
+            self._writable.append(entry)
+        else:
+            self._spare.append(entry)
+
+    def take(self, source: Source) -> str:
+        """An entry for a request of this source; "" when there is none now.
+
+        An entry that is to be written is no longer writable until it is put `back`.
+        """
+        if source == "any":
+            return self._kept[int(self._random() * len(self._kept))] if self._kept else ""
+        if source == "spare":
+            return self._spare.popleft() if self._spare else ""
+        if not self._writable:
+            return ""
+        place, last = int(self._random() * len(self._writable)), self._writable.pop()
+        if place == len(self._writable):
+            return last
+        entry, self._writable[place] = self._writable[place], last
+        return entry
+
+    def back(self, entry: str) -> None:
+        """Take back an entry whose write has ended, known or not: the next may overtake it."""
+        self._writable.append(entry)

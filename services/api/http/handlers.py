@@ -1,0 +1,351 @@
+"""The handlers but the ledger's, and their base: identity, rows, JSON errors, HEAD and OPTIONS."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable
+from contextlib import suppress
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import msgspec
+from tornado.concurrent import Future
+from tornado.iostream import StreamClosedError
+from tornado.web import HTTPError, RequestHandler
+
+from services.api.errors import ApiError
+from services.api.http import inputs
+from services.api.service import Service
+from services.common.identity import request_id, sub_request_id
+from services.common.rows import Effect, Execution
+
+if TYPE_CHECKING:
+    from tornado.httpclient import AsyncHTTPClient
+
+    from services.common.fault_injection import Faults
+
+WRITING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
+# One write to the socket: a slow client holds this much of a body, not all of it.
+CHUNK = bytes(256 * 1024)
+
+# The client queues calls beyond this, and the time in its queue counts to their timeouts.
+MAX_CLIENTS = 32 * inputs.MAX_CALLS
+CONNECT_TIMEOUT_S = 2.0
+REQUEST_TIMEOUT_S = 10.0
+MAX_ANSWER_BYTES = 64 * 1024
+
+
+class BaseHandler(RequestHandler):
+    """A resource of this service. Subclasses define the methods they take and nothing else."""
+
+    # Only executed requests leave rows; the internal endpoints are not part of the load.
+    recorded: ClassVar[bool] = True
+    _execution: Execution | None = None
+
+    @property
+    def service(self) -> Service:
+        """The state that all handlers of this process share."""
+        service: Service = self.settings["service"]
+        return service
+
+    @cached_property
+    def request_id(self) -> str:
+        """The id of this request: its own when that is well formed, else a new one."""
+        return request_id(self.request.headers.get("X-Request-ID"))
+
+    def set_default_headers(self) -> None:
+        """Name this process; Tornado calls this again before it builds an error answer."""
+        for name, value in self.service.identity.headers().items():
+            self.set_header(name, value)
+        self.set_header("X-Request-ID", self.request_id)
+        self.set_header("Content-Type", "application/json")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.clear_header("Server")
+
+    # Tornado calls initialize before anything that may fail and on_finish after every answer.
+    # prepare would be too late: a method that Tornado does not know never reaches it.
+    def initialize(self) -> None:
+        """Write the start row: nothing has been done for this request yet."""
+        self.service.notifier.heartbeat_if_due()
+        if self.recorded:
+            method, target = self.request.method or "", self.request.uri or ""
+            self._execution = self.service.rows.begin(
+                self.request_id, method, target, self._row_key()
+            )
+
+    def prepare(self) -> Awaitable[None] | None:
+        """Apply injected faults, then check the request."""
+        faults = self.service.faults
+        if faults is not None and faults.active and self._execution is not None:
+            return self._apply_faults(faults, self._execution)
+        self.check()
+        return None
+
+    async def _apply_faults(self, faults: "Faults", execution: Execution) -> None:
+        faults.swallow(self.request.uri or "")
+        execution.fault = faults.draw()
+        if execution.fault == "errors":
+            raise ApiError("injected_error", status=faults.errors_status)
+        if execution.fault == "slow":
+            await asyncio.sleep(faults.slow_s)
+        self.check()
+
+    def check(self) -> None:
+        """Check what all methods of a resource have in common, before any of them runs."""
+
+    def _row_key(self) -> str | None:
+        """The key a write is executed under; None when it has none or a malformed one."""
+        if self.request.method not in WRITING:
+            return None
+        with suppress(ApiError):
+            return inputs.key_text(self.request.headers)
+        return None
+
+    def note_effect(self, effect: Effect) -> None:
+        """Note for the end row what this execution did to the ledger."""
+        if self._execution is not None:
+            self._execution.effect = effect
+
+    def on_finish(self) -> None:
+        self.service.metrics.count(self.request.method or "", self.get_status())
+        if self._execution is not None:
+            self.service.rows.end(self._execution, self.get_status())
+        self.service.notifier.heartbeat_if_due()
+
+    def flush(self, include_footers: bool = False) -> "Future[None]":
+        """Send the written part; while draining, tell the client that this connection ends."""
+        if self.service.draining:
+            self.set_header("Connection", "close")
+        return super().flush(include_footers)
+
+    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> "Future[None]":
+        """End the answer; the request is in flight until the kernel has all of it."""
+        sent = super().finish(chunk)
+        sent.add_done_callback(self._sent)
+        return sent
+
+    def _sent(self, sent: "Future[None]") -> None:
+        self.service.in_flight.discard(self.request.connection)
+        if not sent.cancelled():
+            sent.exception()  # a client that left early is no error; mark the exception as seen
+
+    def compute_etag(self) -> None:
+        """No entity tag by content hash: only entries have one, their version."""
+
+    def log_exception(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Log a fault of this service with its traceback; a client's fault is in its answer."""
+        if not isinstance(error, HTTPError):
+            super().log_exception(kind, error, traceback)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Answer with a JSON error; Tornado calls this for every exception of a handler."""
+        error = kwargs["exc_info"][1] if "exc_info" in kwargs else None
+        if not isinstance(error, ApiError):
+            error = self._named(status_code, error)
+        for name, value in error.headers.items():
+            self.set_header(name, value)
+        self.finish(error.body())
+
+    def _named(self, status: int, cause: object) -> ApiError:
+        """The error that stands for one that Tornado itself raised."""
+        request = self.request
+        if status == 405:
+            allowed = self.allowed_methods()
+            self.set_header("Allow", allowed)
+            return ApiError(
+                "method_not_allowed", method=request.method, path=request.path, allowed=allowed
+            )
+        if isinstance(cause, HTTPError) and status == 400:
+            return ApiError("request_malformed", problem=f"{cause.get_message()}.")
+        return ApiError("internal_error", request_id=self.request_id)
+
+    @classmethod
+    def allowed_methods(cls) -> str:
+        """The methods that this resource takes, as the header Allow names them."""
+        return ", ".join(
+            method
+            for method in cls.SUPPORTED_METHODS
+            if getattr(cls, method.lower()) is not RequestHandler._unimplemented_method
+        )
+
+    def head(self, *path: str) -> Awaitable[None] | None:
+        """Answer as GET does; Tornado sends no body."""
+        return self.get(*path)
+
+    def options(self, *_path: str) -> None:
+        self.set_header("Allow", self.allowed_methods())
+        self.clear_header("Content-Type")
+        self.set_status(204)
+
+
+class NotFound(BaseHandler):
+    """Every path that has no resource."""
+
+    def check(self) -> None:
+        """Raise an ApiError 404, whatever the method."""
+        raise ApiError("path_not_found", path=self.request.path)
+
+
+class Healthz(BaseHandler):
+    """Alive: 200 for as long as the event loop answers."""
+
+    recorded = False
+
+    def get(self) -> None:
+        self.answer("alive")
+
+    def answer(self, status: str) -> None:
+        """Answer with the identity of this process and its `status`."""
+        service = self.service
+        self.finish(msgspec.json.encode(service.identity.state(status, service.rows.dropped)))
+
+
+class Readyz(Healthz):
+    """Ready: new work may be sent here."""
+
+    def get(self) -> None:
+        """Answer 200, or 503 once this instance has begun to shut down."""
+        if self.service.draining:
+            self.set_status(503)
+        self.answer("draining" if self.service.draining else "ready")
+
+
+class MetricsPage(BaseHandler):
+    """The numbers of this process, in Prometheus' text format."""
+
+    recorded = False
+
+    def get(self) -> None:
+        service = self.service
+        self.set_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+        in_flight = len(service.in_flight)
+        self.finish(service.metrics.text(in_flight, service.rows.dropped, service.ledger))
+
+
+class WhoamiHandler(BaseHandler):
+    """The process that answers, and the id of the request."""
+
+    def get(self) -> None:
+        inputs.read_query(self.request)
+        process = vars(self.service.identity)
+        self.finish(msgspec.json.encode(process | {"request_id": self.request_id}))
+
+
+class OpenApi(BaseHandler):
+    """The description of this API."""
+
+    def get(self) -> None:
+        inputs.read_query(self.request)
+        # Imported when first asked for: the document costs memory and boot time, and few need it.
+        from services.api.http.openapi import document
+
+        limits = self.service.settings
+        self.finish(document(limits.max_body_bytes, limits.work_ms, limits.work_cpu_ms))
+
+
+class Work(BaseHandler):
+    """Work of a size that the client chooses, within the limits of the settings."""
+
+    def check(self) -> None:
+        """Raise an ApiError 404 where drills are not allowed."""
+        if not self.service.settings.work_ms:
+            raise ApiError("path_not_found", path=self.request.path)
+
+    async def get(self) -> None:
+        """Wait `ms`, burn `cpu_ms` of CPU, answer with `bytes` bytes."""
+        limits = self.service.settings
+        arguments = inputs.work(limits.work_ms, limits.work_cpu_ms)
+        wait_ms, cpu_ms, size = inputs.read_query(self.request, arguments).values()
+        if wait_ms:
+            await asyncio.sleep(wait_ms / 1000)
+        _burn(cpu_ms / 1000)
+        self.set_header("Content-Type", "application/octet-stream")
+        self.set_header("Content-Length", size)
+        await self._send(size if self.request.method == "GET" else 0)
+
+    async def _send(self, size: int) -> None:
+        try:
+            for start in range(0, size, len(CHUNK)):
+                self.write(CHUNK[: size - start])
+                await self.flush()
+        except StreamClosedError:
+            return  # the client has left
+
+
+def _burn(seconds: float) -> None:
+    """Use `seconds` of CPU on the calling thread: on the event loop this blocks, on purpose."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+class Fanout(BaseHandler):
+    """Several sub-requests at once, answered as one."""
+
+    async def get(self) -> None:
+        """Answer with the process that answered each of the `n` calls.
+
+        Raises:
+            ApiError: 502, some call failed.
+        """
+        (n,) = inputs.read_query(self.request, inputs.FANOUT).values()
+        client = self._client()
+        # By this name the proxy counts how long all of it waits, retries of this request included.
+        parent = self.request.headers.get("X-Proxy-Request", "")
+        named = {"X-Parent-Request": parent} if parent else {}
+        calls = [
+            self._call(client, named | {"X-Request-ID": sub_request_id(self.request_id, i)})
+            for i in range(1, n + 1)
+        ]
+        answers = []
+        causes: Counter[str] = Counter()
+        for answer in await asyncio.gather(*calls):
+            if isinstance(answer, str):
+                causes[answer] += 1
+            else:
+                answers.append(answer)
+        if causes:
+            listed = "; ".join(f"{count} x {cause}" for cause, count in causes.items())
+            raise ApiError("fanout_incomplete", failed=causes.total(), n=n, causes=listed)
+        self.finish(msgspec.json.encode({"n": n, "answers": answers, "failed": 0}))
+
+    def _client(self) -> "AsyncHTTPClient":
+        # Imported and made when first needed: instances boot faster, and many never fan out.
+        from tornado.httpclient import AsyncHTTPClient
+
+        service = self.service
+        if service.web_client is None:
+            service.web_client = AsyncHTTPClient(
+                force_instance=True, max_clients=MAX_CLIENTS, max_body_size=MAX_ANSWER_BYTES
+            )
+        return service.web_client
+
+    async def _call(
+        self, client: "AsyncHTTPClient", headers: dict[str, str]
+    ) -> dict[str, object] | str:
+        """The process that answered one call, or the reason why no good answer came."""
+        try:
+            answer = await client.fetch(
+                f"{self.service.settings.proxy_url}/whoami",
+                headers=headers,
+                connect_timeout=CONNECT_TIMEOUT_S,
+                request_timeout=REQUEST_TIMEOUT_S,
+                follow_redirects=False,
+                raise_error=False,
+            )
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+        if answer.code != 200:
+            return f"status {answer.code}"
+        return {
+            "instance": answer.headers.get("X-Instance"),
+            "boot": answer.headers.get("X-Boot"),
+            "status": answer.code,
+        }
