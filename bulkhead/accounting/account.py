@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import duckdb
+import psutil
 
 from bulkhead.accounting import evidence
 from bulkhead.errors import EvidenceError
@@ -31,7 +32,7 @@ VERSION = hashlib.sha256("".join([INSTANCES, *STEPS.values()]).encode()).hexdige
 """Names the tables as these steps make them; an account that others made is made again."""
 
 THREADS = 4
-MEMORY = "512MB"  # what does not fit goes to disk, in the run folder, while the account is made
+LEAST_MEMORY, MOST_MEMORY = 512 << 20, 4 << 30  # bytes
 NO_PROGRESS = "SET enable_progress_bar = false"  # it would go to stdout, between anyone's figures
 
 
@@ -99,13 +100,22 @@ def _connect(path: Path, spill: str) -> duckdb.DuckDBPyConnection:
         path,
         config={
             "threads": min(len(os.sched_getaffinity(0)), THREADS),
-            "memory_limit": MEMORY,
+            "memory_limit": f"{_memory() >> 20}MiB",
             "temp_directory": spill,
             "autoinstall_known_extensions": False,
         },
     )
     database.execute(NO_PROGRESS)
     return database
+
+
+def _memory() -> int:
+    """Bytes to work in: a quarter of what is free, between two bounds.
+
+    What does not fit goes to disk, in the run folder, and takes up to twice as long: 1,000,000
+    requests want 1.4 GB.
+    """
+    return min(MOST_MEMORY, max(LEAST_MEMORY, psutil.virtual_memory().available // 4))
 
 
 def _is_current(run: RunDir) -> bool:
