@@ -70,6 +70,19 @@ def test_a_hung_worker_of_a_gunicorn_is_replaced(run: MadeRun) -> None:
     assert judged(run).verdict == "PASS"
 
 
+def test_what_dies_before_it_is_ready_has_been_dead_all_along(run: MadeRun) -> None:
+    """The observer, who only connects, sees one long death of what the watchdog sees crash twice."""
+    run.state("web-2", 108.0, "dead")
+    run.watch(111.9, "started", "web-2", "9001")
+    run.watch(112.0, "exit", "web-2", "9001")
+    run.state("web-2", 114.0, "up")
+    assert judged(run).verdict == "PASS"
+    crash = next(row for row in run.watches if row.kind == "started" and row.detail == "9001")
+    run.watches[run.watches.index(crash)] = msgspec.structs.replace(crash, kind="ready")
+    says = "1 deaths that only one of observer and watchdog has seen"
+    assert_says(judged(run), "states_known", "INVALID", says)
+
+
 def test_an_instance_that_nobody_watched(run: MadeRun) -> None:
     run.events[:] = [one for one in run.events if one.target != "web-2"]
     assert_says(judged(run), "states_known", "INVALID", "1 instances that nobody watched")
