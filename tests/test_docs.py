@@ -91,7 +91,9 @@ def test_a_page_begins_with_what_its_reader_can_do_after_it(page: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [Path("README.md"), Path("ARCHITECTURE.md"), *PAGES], ids=lambda path: path.stem
+    "page",
+    [Path("README.md"), Path("ARCHITECTURE.md"), *PAGES, *Path("docs/decisions").glob("*.md")],
+    ids=lambda path: path.stem,
 )
 def test_prose_is_wrapped_at_120(page: Path) -> None:
     code = False

@@ -71,7 +71,7 @@ def test_a_hung_worker_of_a_gunicorn_is_replaced(run: MadeRun) -> None:
 
 
 def test_what_dies_before_it_is_ready_has_been_dead_all_along(run: MadeRun) -> None:
-    """The observer, who only connects, sees one long death of what the watchdog sees crash twice."""
+    """The observer only connects: it sees one death where the watchdog sees two."""
     run.state("web-2", 108.0, "dead")
     run.watch(111.9, "started", "web-2", "9001")
     run.watch(112.0, "exit", "web-2", "9001")

@@ -1,4 +1,4 @@
-"""Many processes beat into a socket that holds ten datagrams: who is healthy is never killed."""
+"""Many processes send heartbeats into a socket of ten datagrams: no healthy one is killed."""
 
 import os
 from collections.abc import Iterator

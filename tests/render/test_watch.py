@@ -60,7 +60,7 @@ def test_those_who_read_it_understand_it(tmp_path: Path) -> None:
     assert web.watched
 
 
-def test_an_instance_is_told_where_to_beat_only_if_somebody_listens() -> None:
+def test_an_instance_is_told_where_to_send_heartbeats_only_if_somebody_listens() -> None:
     def environment(*assignments: str) -> str:
         topology = load(Path("stack.toml"), list(assignments))
         (file,) = render_supervisor(topology, Path("/usr/sbin/nginx"), PYTHON, None)

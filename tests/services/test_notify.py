@@ -60,16 +60,16 @@ class Watchdog:
 
     def listen(self) -> None:
         """Hear what has arrived, by datagram or in a page."""
-        for beat in self._notify_socket.receive():
+        for heartbeat in self._notify_socket.receive():
             self.datagrams += 1
-            words = (beat.ready, beat.stopping)
-            self.heard.append((time.monotonic(), beat.pid, words))
+            words = (heartbeat.ready, heartbeat.stopping)
+            self.heard.append((time.monotonic(), heartbeat.pid, words))
             with contextlib.suppress(ProcessLookupError, KeyError):
-                if beat.pid not in self._speakers and (process := find(beat.pid)):
-                    self._speakers[beat.pid] = Speaker(ServingProcess(process), words, 0.0)
-                known = self._speakers[beat.pid]
+                if heartbeat.pid not in self._speakers and (process := find(heartbeat.pid)):
+                    self._speakers[heartbeat.pid] = Speaker(ServingProcess(process), words, 0.0)
+                known = self._speakers[heartbeat.pid]
                 known.words = words
-                known.process.open_page(beat.page)
+                known.process.open_page(heartbeat.page)
                 known.turned = known.process.last_turn()
         for pid, speaker in self._speakers.items():
             if speaker.process.last_turn() > speaker.turned:
@@ -131,7 +131,7 @@ class Timers:
     ("microseconds", "interval_s"),
     [("400000", 0.1), ("60000000", LONGEST_S), ("1", 0.02), ("", LONGEST_S), ("x", LONGEST_S)],
 )
-def test_it_beats_four_times_in_the_time_it_is_given(microseconds: str, interval_s: float) -> None:
+def test_it_sends_four_heartbeats_in_its_time(microseconds: str, interval_s: float) -> None:
     assert Notifier.from_environment({"WATCHDOG_USEC": microseconds}).interval_s == interval_s
     assert Notifier.from_environment({}).interval_s == LONGEST_S
 
@@ -158,7 +158,7 @@ def test_it_says_ready_then_stopping_and_before_that_nothing(watchdog: Watchdog)
     assert {pid for _, pid, _ in watchdog.heard} == {os.getpid()}
 
 
-def test_each_process_beats_at_a_moment_of_its_own(
+def test_each_process_sends_heartbeats_at_a_moment_of_its_own(
     watchdog: Watchdog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     due = []
@@ -175,7 +175,7 @@ def test_each_process_beats_at_a_moment_of_its_own(
     assert due == pytest.approx([0.05] * 4)
 
 
-def test_a_busy_loop_beats_between_two_requests_but_not_at_each(watchdog: Watchdog) -> None:
+def test_a_busy_loop_sends_heartbeats_between_requests_but_not_at_each(watchdog: Watchdog) -> None:
     notifier = Notifier(str(watchdog.path), 0.05)
     notifier.ready(Timers().later)
     watchdog.listen()
@@ -228,7 +228,7 @@ def test_a_watchdog_that_starts_later_soon_hears_everybody(watchdog: Watchdog) -
     assert LONGEST_S < time.monotonic() - began < 2 * LONGEST_S + 0.1
 
 
-def test_without_a_page_each_beat_is_a_datagram(
+def test_without_a_page_each_heartbeat_is_a_datagram(
     watchdog: Watchdog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.common.notify.os.memfd_create", Mock(side_effect=OSError))
@@ -300,7 +300,7 @@ class TestApi:
             watchdog.hear("all are answered", lambda: all(one.done() for one in sent))
         return began
 
-    def test_it_beats_while_another_process_holds_the_lock_of_the_ledger(
+    def test_heartbeats_go_on_while_another_holds_the_lock_of_the_ledger(
         self, fleet: Fleet, watchdog: Watchdog
     ) -> None:
         """A process that is stopped in the middle of a transaction must not look like several."""
@@ -335,7 +335,7 @@ class TestWeb:
         workers = set(web.workers())
         assert len(workers) == 2
         for pid in workers:
-            watchdog.hear("it beats", lambda: len(watchdog.said(pid, READY)) > 3)  # noqa: B023
+            watchdog.hear("its heartbeats", lambda: len(watchdog.said(pid, READY)) > 3)  # noqa: B023
         web.send(SIGTERM)
         for pid in workers:
             watchdog.hear("it drains", lambda: watchdog.said(pid, STOPPING))  # noqa: B023

@@ -1,4 +1,4 @@
-"""A tiny service for the tests: it beats, and misbehaves when it is told to.
+"""A tiny service for the tests: it sends heartbeats, and misbehaves when it is told to.
 
 `python -m tests.watchdog.beater WORKERS`: with 0 workers it serves itself, like a Tornado instance;
 else it is a master whose workers serve and are replaced when they die, like a gunicorn.

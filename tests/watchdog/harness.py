@@ -139,8 +139,8 @@ class Little:
         if watched:
             text += program("watch", ["-m", "bulkhead.watchdog", str(self.home.path)], 1)
         for one in self.services:
-            beats = one.kind != "nginx"  # which nobody hears
-            hears = self.home.notify_socket if beats else self.home.run / "nobody.sock"
+            sends_heartbeats = one.kind != "nginx"  # which nobody hears
+            hears = self.home.notify_socket if sends_heartbeats else self.home.run / "nobody.sock"
             variables = {"NOTIFY_SOCKET": str(hears), **one.environment}
             if one.hang_s:
                 variables["WATCHDOG_USEC"] = str(round(one.hang_s * 1e6))

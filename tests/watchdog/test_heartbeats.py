@@ -64,13 +64,13 @@ def judge(notifier_page: int, heard: float, all_received: bool = True) -> list[s
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 5, 7, 11])
-def test_processes_beat_at_different_moments(step: int) -> None:
+def test_processes_send_heartbeats_at_different_moments(step: int) -> None:
     moments = [phase(pid) for pid in range(20_000, 20_000 + 96 * step, step)]
     assert all(0 <= one < 1 for one in moments)
     assert max(moments.count(one) for one in moments) <= 2 * 96 / SLOTS
 
 
-def test_a_beat_that_was_refused_is_sent_again_soon_and_not_counted(
+def test_a_heartbeat_that_was_refused_is_sent_again_soon_and_not_counted(
     notify_socket: NotifySocket,
 ) -> None:
     notifier, timers = Notifier(str(notify_socket._path), 0.25), Timers()
@@ -84,11 +84,11 @@ def test_a_beat_that_was_refused_is_sent_again_soon_and_not_counted(
     assert len(timers.due) == 3  # one at a time, whatever is refused meanwhile
     list(notify_socket.receive())
     notifier.heartbeat_if_due()  # it is due: what was refused has not been said
-    assert [beat.ready for beat in notify_socket.receive()] == [True]
+    assert [heartbeat.ready for heartbeat in notify_socket.receive()] == [True]
     notifier.heartbeat_if_due()  # now it is not
     notifier.stopping()
     timers.due[2][1]()  # it has been said
-    assert [beat.stopping for beat in notify_socket.receive()] == [True]
+    assert [heartbeat.stopping for heartbeat in notify_socket.receive()] == [True]
     notifier.close()
 
 
@@ -101,20 +101,22 @@ def test_stopping_that_was_refused_is_said_soon(notify_socket: NotifySocket) -> 
     delay, retry = timers.due[-1]
     assert delay < 0.01
     retry()
-    assert [beat.stopping for beat in notify_socket.receive()] == [True]
+    assert [heartbeat.stopping for heartbeat in notify_socket.receive()] == [True]
     notifier.close()
 
 
-def test_nobody_is_judged_by_a_beat_that_the_socket_refused(notify_socket: NotifySocket) -> None:
+def test_nobody_is_judged_by_a_refused_heartbeat(
+    notify_socket: NotifySocket,
+) -> None:
     notifier = Notifier(str(notify_socket._path), 0.25)
     notifier.ready(Timers().later)
-    (beat,) = notify_socket.receive()
-    assert beat.page >= 0
+    (heartbeat,) = notify_socket.receive()
+    assert heartbeat.page >= 0
     long_ago = now() - 2
     fill(notify_socket._path)
     assert judge(-1, long_ago)[0].startswith("no turn for 2.")
     notifier.heartbeat()
-    assert judge(beat.page, long_ago) == []
+    assert judge(heartbeat.page, long_ago) == []
     assert judge(-1, long_ago, all_received=False) == []  # it may be in what is still unread
     list(notify_socket.receive())
     notifier.close()
@@ -123,11 +125,11 @@ def test_nobody_is_judged_by_a_beat_that_the_socket_refused(notify_socket: Notif
 def test_one_that_hangs_is_found_however_full_the_socket_is(notify_socket: NotifySocket) -> None:
     notifier = Notifier(str(notify_socket._path), 0.25)
     notifier.ready(Timers().later)
-    (beat,) = notify_socket.receive()
+    (heartbeat,) = notify_socket.receive()
     turned = time.monotonic()
     fill(notify_socket._path)
     pause(0.6)
-    (why,) = judge(beat.page, turned, all_received=False)
+    (why,) = judge(heartbeat.page, turned, all_received=False)
     assert why.startswith("no turn for 0.")
     notifier.close()
 

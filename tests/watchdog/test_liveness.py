@@ -13,7 +13,7 @@ def sleeping(waited: float = 0.0, ran: float = 1.0) -> Sample:
     return Sample("S", ran, waited)
 
 
-def test_a_process_that_beats_does_not_hang() -> None:
+def test_a_process_that_sends_heartbeats_does_not_hang() -> None:
     liveness = Liveness(last_heartbeat=10.0, queued_before=0.0)
     liveness.heartbeat(10.4, 0.0)
     assert liveness.judge(10.8, sleeping(), HANG_S) == ""
@@ -126,7 +126,7 @@ def test_who_has_ended_does_not_hang(state: str) -> None:
     assert liveness.judge(10.1, Sample(state, 0.0, 0.0), HANG_S) == ""
 
 
-def test_a_process_that_does_not_beat_hangs_only_when_it_is_stopped() -> None:
+def test_a_process_without_heartbeats_hangs_only_when_it_is_stopped() -> None:
     clock = StopClock()
     assert clock.observe(10.0, "T") == ""
     assert clock.observe(10.15, "T") == ""

@@ -307,7 +307,7 @@ def test_a_watchdog_that_is_killed_comes_back_and_knows_everybody(tmp_path: Path
         assert back_after(stack, "api-1", api, kill(api)) < SOON_S
 
 
-def test_a_watchdog_that_knows_nothing_learns_all_from_the_beats(tmp_path: Path) -> None:
+def test_a_watchdog_that_knows_nothing_learns_all_from_heartbeats(tmp_path: Path) -> None:
     with little(tmp_path, Service("api-1"), Service("web-1", workers=2)) as stack:
         stack.row("ready", "web-1", 2)
         watch = stack.up("watch")
