@@ -19,7 +19,7 @@ RETIRED = {
     r"\bTeller\b": "upstream publisher",
     r"[Nn]udg(e|ed|er|ing)\b": "wake",
     r"\bGently\b|\bgently\b": "low-priority boot",
-    r"hold tier|hold_full|hold_over|\bhold_max\b": "request queue",
+    r"\b(the|a) hold\b|hold tier|hold_full|hold_over|\bhold_max\b": "request queue",
     r"class `?once`?\b|[Rr]epeatable": "non-retryable",
     r"moved on\b|moves on\b": "retried",
     r"run/out\b|out of rotation": "drained",

@@ -71,7 +71,7 @@ def by_nginx(
 def held_up(
     run: MadeRun, id: str, gave_up: str, *tries: Failed, status: int = 503, **more: Any
 ) -> None:
-    """A request that nginx gave up after it had waited in the hold."""
+    """A request that nginx gave up after it had waited in the queue."""
     by_nginx(run, id, status, *tries, proxy={"gave_up": gave_up, "queued": 5.0}, **more)
 
 

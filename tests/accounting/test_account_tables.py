@@ -131,7 +131,7 @@ def test_a_list_of_nginx_is_an_attempt_an_element(run: MadeRun) -> None:
     assert one(run, "SELECT attempts, retried FROM requests") == {"attempts": 5, "retried": True}
 
 
-# What nginx logs of a request that went to the hold and on again, or whose balancer found nobody.
+# What nginx logs of a request that went to the queue and on again, or whose balancer found nobody.
 # A state without a peer is empty among the addresses, and parts two groups.
 GROUPS: list[tuple[str, str, list[tuple[str, int | None]]]] = [
     (
