@@ -167,13 +167,13 @@ def test_groups_are_taken_apart_whoever_was_found(
     assert found == {"attempts": len(tries), "retried": len(instances) > 1}
 
 
-def test_the_seconds_in_the_hold_are_the_requests_own(run: MadeRun) -> None:
+def test_the_seconds_in_the_queue_are_the_requests_own(run: MadeRun) -> None:
     run.request("a-1", proxy={"queued": 0.75})
     run.request("a-1.1", client=None, proxy={"queued": 2.0})
     assert one(run, "SELECT queued_s FROM requests") == {"queued_s": 0.75}
 
 
-def test_without_a_hold_nginx_writes_nothing_of_it(run: MadeRun) -> None:
+def test_without_a_queue_nginx_writes_nothing_of_it(run: MadeRun) -> None:
     run.request("a-1")
     folder = run.write()
     text = folder.proxy_rows.read_text()

@@ -27,7 +27,7 @@ ONE_WORKER = "proxy.workers=1"
 # Nobody is alive.
 
 
-def test_a_total_outage_shorter_than_the_hold_time_costs_nobody_a_failure(tmp_path: Path) -> None:
+def test_a_total_outage_shorter_than_the_queue_time_costs_nobody_a_failure(tmp_path: Path) -> None:
     """Of both classes: while nobody is alive nothing is sent, so a POST without a key waits too."""
     with watched(tmp_path / "home") as proxy:
         proxy.tell_all("down")

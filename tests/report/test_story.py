@@ -46,7 +46,7 @@ def test_a_write_that_was_retried_because_its_instance_was_killed(tmp_path: Path
     ]
 
 
-def test_a_request_that_waited_in_the_hold_and_what_the_watchdog_did_meanwhile(
+def test_a_request_that_waited_in_the_queue_and_what_the_watchdog_did_meanwhile(
     tmp_path: Path,
 ) -> None:
     made = MadeRun(tmp_path)
