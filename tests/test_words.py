@@ -20,7 +20,7 @@ RETIRED = {
     r"[Nn]udg(e|ed|er|ing)\b": "wake",
     r"\bGently\b|\bgently\b": "low-priority boot",
     r"\b(the|a) hold\b|hold tier|hold_full|hold_over|\bhold_max\b": "request queue",
-    r"class `?once`?\b|[Rr]epeatable": "non-retryable",
+    r"[Cc]lass `?once`?\b|[Rr]epeatable": "non-retryable",
     r"moved on\b|moves on\b": "retried",
     r"run/out\b|out of rotation": "drained",
     r"\bStencil\b|\bstencil\b": "request template",

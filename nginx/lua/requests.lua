@@ -20,7 +20,7 @@ local record = require "record"
 local settings = require "settings"
 local suspects = require "suspects"
 
-local min = math.min
+local max, min = math.max, math.min
 
 -- nginx follows ten jumps: one on the way in, two more in a worker that is closing, one for each
 -- round that failed, and two on the way out.
@@ -77,7 +77,7 @@ local function begin(key, service, class, now)
         request = { peers = {}, boots = {} }
     end
     request.service, request.class = service, class
-    request.started, request.queued, request.before = now, 0, nil
+    request.started, request.queued = now, 0
     request.round, request.tried = 1, 0
     request.deaths, request.hangs, request.deaths_before = 0, 0, service.deaths
     request.peer, request.counted, request.chosen, request.closing = nil, false, false, false
@@ -167,17 +167,24 @@ local function give_up(why)
 end
 
 -- A page asks for others through here, and its requests and their retries wait for the page: all
--- of it together waits no longer than one request may. They name the page by the id that it was
--- given here; `before` is how long it had waited.
+-- of it together, in all rounds, waits no longer than one request may. They name the page by the id
+-- that it was given here.
 local function page()
     local parent = ngx.var.http_x_parent_request
     return parent and #parent == 32 and parent or ngx.var.request_id
 end
 
-local function queued_since(request, from)
-    request.queued = request.queued + clock() - from
+-- A wait begins now. `before` is how long the request, or its page, has waited already.
+local function begin_wait(request)
+    request.before = max(request.queued, waited:get(page()) or 0)
+    return clock()
+end
+
+local function end_wait(request, from)
+    local took = clock() - from
+    request.queued = request.queued + took
     ngx.var.queued = ("%.3f"):format(request.queued / 1000)
-    local total, key = (request.before or 0) + request.queued, page()
+    local total, key = request.before + took, page()
     if total > (waited:get(key) or 0) then
         waited:set(key, total, WAITED_S)
     end
@@ -186,10 +193,9 @@ end
 -- Be admitted, now or after a wait in the queue.
 local function enter(service, request, now)
     if not (queue.is_free(service, now) and admit(service, request, now)) then
-        local from = clock()
-        request.before = request.before or waited:get(page()) or 0
+        local from = begin_wait(request)
         local why = queue.wait(service, request, admit)
-        queued_since(request, from)
+        end_wait(request, from)
         if why then
             return give_up(why)
         end
@@ -298,14 +304,14 @@ end
 
 -- Everybody who is up has failed this request a moment ago: give them time, and the watchdog.
 local function pause(service, request)
-    local from = clock()
+    local from = begin_wait(request)
     local till = from + PAUSE_MS * 2 ^ (request.round - 2)
     while clock() < till and service.count > 0 and not policies.has_untried(service, request, clock()) do
         ngx.sleep(LOOK_S)
         peers.refresh(clock())
     end
     if clock() > from then
-        queued_since(request, from)
+        end_wait(request, from)
     end
 end
 

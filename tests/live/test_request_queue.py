@@ -6,6 +6,7 @@ The test is the watchdog: it starts and kills the instances and tells nginx of t
 import os
 import signal
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -78,6 +79,26 @@ def test_who_waited_for_too_long_is_told_so(tmp_path: Path) -> None:
         first, _ = proxy.rows(2)
         assert (first.gave_up, first.addrs, first.status) == ("down_queue_timeout", "", 503)
         assert first.queued == pytest.approx(took, abs=0.1)
+
+
+def test_all_waits_of_one_request_count_together(tmp_path: Path) -> None:
+    """It waits, its instance dies with it, and it waits again: for what is left of its time."""
+    with watched(tmp_path / "home", "proxy.queue_timeout_s=1.2", count=1) as proxy:
+        proxy.tell_all("down")
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(proxy.ask, "/api/?wait=60")
+            wait_for_busy(proxy, 1)
+            time.sleep(0.8)
+            proxy.serve()
+            proxy.tell_all("up")
+            wait_for_in_flight(proxy, 1)
+            proxy.kill()
+            proxy.tell_all("down")
+            assert answer.result().status == 503
+        (row,) = proxy.rows(1)
+        assert row.gave_up == "down_queue_timeout"
+        assert row.statuses == "502", "one try, which died"
+        assert row.queued == pytest.approx(1.2, abs=0.2)
 
 
 def test_no_more_wait_than_may(tmp_path: Path) -> None:
