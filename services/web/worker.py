@@ -221,6 +221,14 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         for greenlet, timeout in list(self._idle.items()):
             greenlet.throw(timeout)
 
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
+        """Answer one request, header and body in one send."""
+        whole = WholeAnswer(sock)
+        try:
+            super().handle_request(listener_name, req, whole, addr)
+        finally:
+            whole.flush()
+
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer a request that gunicorn refuses, or that the application could not answer."""
         given = dict(getattr(req or getattr(exc, "req", None), "headers", ()))
@@ -247,6 +255,35 @@ def guard_forks() -> None:
         after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, stop),
         after_in_child=after_in_child,
     )
+
+
+class WholeAnswer:
+    """A client's socket that sends the header of an answer together with what follows it.
+
+    gunicorn sends them apart. A worker that dies in between has begun an answer, and the proxy can
+    only cut it short. One that has not begun it gives to another process.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._header: bytes | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        self.flush()
+        return getattr(self._client, name)
+
+    def sendall(self, data: bytes) -> None:
+        """Keep the first, which is the header, and send it before the second."""
+        if self._header is None:
+            self._header = data
+        else:
+            data, self._header = self._header + data, b""
+            self._client.sendall(data)
+
+    def flush(self) -> None:
+        """Send a header that nothing has followed."""
+        if self._header:
+            self.sendall(b"")
 
 
 class RefusalSocket:

@@ -9,6 +9,7 @@ import pytest
 
 from bulkhead.testing import Answer
 from tests.services.api.processes import Api, Fleet, read_answer
+from tests.support.segments import ask_counted
 
 pytestmark = pytest.mark.live
 
@@ -28,6 +29,16 @@ def assert_error(answer: Answer, status: int, code: str) -> None:
     assert list(error) == ["error_code", "error_msg", "resolution"]
     assert error["error_code"] == code
     assert all(error.values())
+
+
+@pytest.mark.parametrize("target", [ENTRIES, "/api/v1/whoami", "/nothing", "/metrics"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_an_answer_leaves_as_a_whole(api: Api, method: str, target: str) -> None:
+    """An instance that is killed has answered, or not at all: then the proxy can ask another."""
+    header, body, segments = ask_counted(api.port, method, target)
+    assert header.startswith(b"HTTP/1.1 ")
+    assert (len(body) > 0) == (method == "GET")
+    assert segments == 1
 
 
 def test_whoami_names_the_process(api: Api) -> None:

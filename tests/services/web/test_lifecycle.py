@@ -17,6 +17,7 @@ from tests.services.web.browser import program
 from tests.services.web.conftest import StartWeb
 from tests.services.web.ledger_stub import LedgerStub, Orders
 from tests.services.web.processes import CONF, ROOT, WebInstance, accepts, alive, state
+from tests.support.segments import ask_counted
 from tests.support.unnamed import NAME, silence
 
 pytestmark = pytest.mark.live
@@ -47,6 +48,16 @@ def test_a_killed_worker_is_replaced_at_once(start_web: StartWeb) -> None:
     answer = client.get("/whoami").json()  # waits in the master's queue, is not refused
     assert answer["pid"] not in before
     wait_until("two new workers", lambda: len(set(web.workers()) - set(before)) == 2, 2.0)
+
+
+@pytest.mark.parametrize("target", ["/", "/whoami", "/nowhere"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_an_answer_leaves_as_a_whole(web: WebInstance, method: str, target: str) -> None:
+    """A worker that is killed has answered, or not at all: then the proxy can ask another one."""
+    header, body, segments = ask_counted(web.port, method, target)
+    assert header.startswith(b"HTTP/1.1 ")
+    assert (len(body) > 0) == (method == "GET")
+    assert segments == 1
 
 
 def test_the_workers_of_an_instance_have_boots_of_their_own(start_web: StartWeb) -> None:
