@@ -12,16 +12,13 @@ asked.
 import argparse
 import asyncio
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.api.ledger.server import make_engine, reason, shown_url
+from services.api.ledger.server import make_engine, reason
 
 LAST = text("SELECT coalesce(max(seq), 0) FROM effects")
 APPLIED = text("SELECT * FROM effects WHERE seq > :after ORDER BY seq")
@@ -32,49 +29,39 @@ HELD = text(
 )
 
 
-async def lines(url: str, password: str, after: int | None) -> AsyncIterator[dict[str, Any]]:
-    """The lines of an export; of the last effect's number alone when `after` is None.
+async def export(url: str, password: str, after: int | None) -> None:
+    """Print the lines of an export; the number of the last effect alone when `after` is None.
 
     Raises:
         SQLAlchemyError, OSError, TimeoutError: the server cannot be asked.
     """
     # A streamed result is one statement, however slowly its reader takes it.
     engine = make_engine(url, password, "export", statement_ms=0)
+    counts = {"effects": 0, "entries": 0}
     try:
         async with engine.connect() as plain:
             connection = await plain.execution_options(isolation_level="REPEATABLE READ")
             # Whether an instance has ever reached this database.
             used = await connection.run_sync(lambda on: inspect(on).has_table("effects"))
             if after is None:
-                yield {"last": await connection.scalar(LAST) if used else 0}
-            elif used:
-                async for line in _since(connection, after):
-                    yield line
-            else:
-                yield {"effects": 0, "entries": 0}
+                _print({"last": await connection.scalar(LAST) if used else 0})
+                return
+            if used:
+                values = {"after": after}
+                async for row in await connection.stream(APPLIED, values):
+                    counts["effects"] += 1
+                    _print({"effect": row._asdict()})
+                async for id_, version, gone, amount in await connection.stream(HELD, values):
+                    counts["entries"] += 1
+                    entry = {"id": id_, "version": version, "deleted": bool(gone), "amount": amount}
+                    _print({"entry": entry})
+            _print(counts)
     finally:
         await engine.dispose()
 
 
-async def _since(connection: AsyncConnection, after: int) -> AsyncIterator[dict[str, Any]]:
-    counts = {"effects": 0, "entries": 0}
-    async for row in await connection.stream(APPLIED, {"after": after}):
-        counts["effects"] += 1
-        yield {"effect": row._asdict()}
-    async for id_, version, gone, amount in await connection.stream(HELD, {"after": after}):
-        counts["entries"] += 1
-        entry = {"id": id_, "version": version, "deleted": bool(gone), "amount": amount}
-        yield {"entry": entry}
-    yield counts
-
-
-async def main(arguments: argparse.Namespace) -> None:
-    """Print the export."""
-    file = arguments.password_file
-    password = file.read_text().strip() if file else ""
-    write = sys.stdout.buffer.write
-    async for line in lines(arguments.url, password, arguments.after):
-        write(msgspec.json.encode(line) + b"\n")
+def _print(line: object) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")
 
 
 if __name__ == "__main__":
@@ -90,6 +77,7 @@ if __name__ == "__main__":
     parser.add_argument("--after", type=int, metavar="N", help="the number of an effect")
     given = parser.parse_args()
     try:
-        asyncio.run(main(given))
+        password = given.password_file.read_text().strip() if given.password_file else ""
+        asyncio.run(export(given.url, password, given.after))
     except (SQLAlchemyError, OSError, TimeoutError) as error:
-        sys.exit(f"{shown_url(given.url)}: {reason(error)}")
+        sys.exit(f"{make_url(given.url).render_as_string()}: {reason(error)}")

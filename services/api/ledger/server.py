@@ -4,17 +4,22 @@ A server can be away: killed, restarted, cut off. Then an operation waits and is
 as long as it may wait for a lock in SQLite. Once the server has been away for longer, operations
 are refused at once, except one that asks whether it is back. A write whose connection broke in the
 middle of its COMMIT is not tried again: it may have been done or not.
+
+Isolation is READ COMMITTED, and locks keep two transactions from the same key or entry. Each
+transaction takes its locks in the same order, so that no two wait for each other: the key, the
+entry. Two writes that create one id at the same moment still collide: one fails by a unique index
+or as a deadlock, and its whole transaction is tried again.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache
 from typing import Any, Literal
 
-from sqlalchemy import Connection, make_url
+from sqlalchemy import Connection, bindparam, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, NoResultFound, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -22,20 +27,18 @@ from sqlalchemy.pool import Pool
 from sqlalchemy.util import greenlet_spawn
 
 from services.api.errors import ApiError
-from services.api.ledger.entry import (
-    MAX_WAITING,
-    PATIENCE_S,
-    LedgerError,
-    Write,
-    WriteAnswer,
+from services.api.ledger.entry import MAX_WAITING, PATIENCE_S, LedgerError, Write, WriteAnswer
+from services.api.ledger.tables import (
+    ENTRY_BY_ID,
+    FROM_VERSION_1,
+    SCHEMA,
+    SCHEMA_VERSION,
+    STORED_ANSWER,
+    Execute,
+    LedgerStore,
+    Transaction,
+    Value,
 )
-from services.api.ledger.server_tables import (
-    ServerTransaction,
-    create_schema,
-    delete_expired_keys,
-    executor,
-)
-from services.api.ledger.tables import Execute, LedgerStore, Value
 from services.common.identity import Identity
 
 log = logging.getLogger("bulkhead.api.ledger")
@@ -85,6 +88,48 @@ FAILURES = (SQLAlchemyError, OSError, TimeoutError, LedgerError)
 # A pool reports each lost connection with a traceback; the ledger says it once, in a line.
 logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
 
+KEYS = "idempotency_keys"
+# The bytes of a text decide, and a space at its end counts.
+BYTEWISE = " CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin"
+# An insert that does nothing, with a row count of 0, when the row is there already. While another
+# transaction has inserted it and is not over, this waits for its end. Status and body are those of
+# a write that is under way; no other transaction sees them before the commit.
+CLAIM = (
+    f'INTO {KEYS} ("key", fingerprint, status, body, expires)'
+    " VALUES (:key, :fingerprint, 0, '', :expires)"
+)
+# What differs in the schema and the statements. 65535 bytes take an entry whose memo is all
+# escapes. One process creates the tables: two at once would find each other's half.
+DIALECTS = {
+    "postgresql": {
+        "row_number": "BIGSERIAL PRIMARY KEY",
+        "hash": "BYTEA",
+        "body": "BYTEA",
+        "options": "",
+        "lock": "SELECT pg_advisory_lock(hashtext('bulkhead'))",
+        "unlock": "SELECT pg_advisory_unlock(hashtext('bulkhead'))",
+        "claim": f"INSERT {CLAIM} ON CONFLICT DO NOTHING",
+    },
+    "mysql": {
+        "row_number": "BIGINT PRIMARY KEY AUTO_INCREMENT",
+        "hash": "BLOB(64)",
+        "body": "BLOB(65535)",
+        "options": BYTEWISE,
+        "lock": "SELECT GET_LOCK('bulkhead', 2)",
+        "unlock": "SELECT RELEASE_LOCK('bulkhead')",
+        "claim": f"INSERT IGNORE {CLAIM}",
+    },
+}
+VERSION_TABLE = "CREATE TABLE{unless_there} ledger_schema (version INTEGER PRIMARY KEY){options}"
+# Rows that another process is about to delete are left to it.
+EXPIRED_KEYS = text(
+    f'SELECT "key" FROM {KEYS} WHERE expires < :at ORDER BY expires LIMIT :at_most'
+    " FOR UPDATE SKIP LOCKED"
+)
+DELETE_KEYS = text(f'DELETE FROM {KEYS} WHERE "key" IN :texts').bindparams(
+    bindparam("texts", expanding=True)
+)
+
 Work = Callable[[Connection], Value]
 
 
@@ -97,11 +142,11 @@ class ServerLedger(LedgerStore):
     def __init__(self, url: str, password: str, identity: Identity) -> None:
         super().__init__()
         self._identity = identity
-        self._server = shown_url(url)
-        self._engine: AsyncEngine = make_engine(url, password, identity.instance)
+        self._server = make_url(url).render_as_string()
+        self._engine = make_engine(url, password, identity.instance)
         self._away_since: float | None = None
         self._served_at = 0.0  # when a try has last succeeded
-        self._asking = False
+        self._asking = asyncio.Lock()
         self._closing: set[asyncio.Task[None]] = set()
         self._schema_known = False
         self._expiring = asyncio.get_running_loop().create_task(self._expire())
@@ -154,13 +199,10 @@ class ServerLedger(LedgerStore):
         """One try; of a server that has been away for long, only one at a time."""
         if not self._away_for_long():
             return await self._try(work, writes)
-        if self._asking:
+        if self._asking.locked():
             raise ApiError("ledger_unreachable", waited_s=PATIENCE_S)
-        self._asking = True
-        try:
+        async with self._asking:
             return await self._try(work, writes)
-        finally:
-            self._asking = False
 
     async def _try(self, work: Work[Value], writes: bool) -> Value:
         """One try; it notes whether the server is there."""
@@ -202,7 +244,7 @@ class ServerLedger(LedgerStore):
         # Connections that wait in the pool are as dead as this one: no other try need find out.
         old = self._engine.sync_engine.pool
         self._engine.sync_engine.dispose(close=False)
-        closing = asyncio.get_running_loop().create_task(_close(old))
+        closing = asyncio.create_task(_close(old))
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 
@@ -215,8 +257,7 @@ class ServerLedger(LedgerStore):
         while True:
             await asyncio.sleep(EXPIRE_S)
             with suppress(ApiError, *FAILURES):  # the next time is soon
-                work = partial(delete_expired_keys, at=time.time(), at_most=EXPIRE_AT_MOST)
-                await self._attempt(work, writes=True)
+                await self._attempt(_delete_expired_keys, writes=True)
 
 
 async def _close(pool: Pool) -> None:
@@ -270,11 +311,6 @@ def make_engine(
     )
 
 
-def shown_url(url: str) -> str:
-    """The URL as a log may have it: without a password."""
-    return make_url(url).render_as_string(hide_password=True)
-
-
 def trouble(error: BaseException) -> Trouble:
     """The kind of trouble that an error means."""
     if isinstance(error, PoolTimeout | IntegrityError | NoResultFound):
@@ -298,3 +334,79 @@ def reason(error: BaseException) -> str:
     """An error in one line, without the statement that met it."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
     return " ".join(str(cause).split()) or type(cause).__name__
+
+
+_statement = lru_cache(text)
+
+
+def executor(connection: Connection) -> Execute:
+    """What executes the ledger's statements on `connection`."""
+    return lambda statement, values: connection.execute(_statement(statement), values)
+
+
+def create_schema(connection: Connection) -> None:
+    """Create the tables, or bring them up to date, unless they are there.
+
+    Raises:
+        LedgerError: they are those of another version of this program.
+    """
+    dialect = DIALECTS[connection.dialect.name]
+    connection.execute(text(dialect["lock"]))
+    try:
+        if not inspect(connection).has_table("ledger_schema"):
+            statements = f"{SCHEMA};{VERSION_TABLE}".format(
+                **dialect,
+                # Where a server was lost between two of them.
+                unless_there=" IF NOT EXISTS",
+                without_row_number=dialect["options"],
+                keys=KEYS,
+                unique_key="PRIMARY KEY",
+                # No version of an entry is ever made twice, whatever two writes see of each other.
+                unique_version=",\n    CONSTRAINT effects_by_entry UNIQUE (entry_id, version)",
+            )
+            for statement in statements.split(";"):
+                connection.execute(text(statement))
+        version = connection.scalar(text("SELECT version FROM ledger_schema"))
+        if version is None:
+            version = SCHEMA_VERSION
+            connection.execute(text(f"INSERT INTO ledger_schema VALUES ({version})"))
+        elif version == 1:
+            version = SCHEMA_VERSION
+            connection.execute(text(FROM_VERSION_1))
+            connection.execute(text(f"UPDATE ledger_schema SET version = {version}"))
+        connection.commit()
+    except BaseException:
+        connection.invalidate()  # the lock goes with the connection
+        raise
+    connection.execute(text(dialect["unlock"]))
+    if version != SCHEMA_VERSION:
+        raise LedgerError(f"its schema is version {version}, not {SCHEMA_VERSION}")
+
+
+def _delete_expired_keys(connection: Connection) -> None:
+    expired = connection.execute(EXPIRED_KEYS, {"at": time.time(), "at_most": EXPIRE_AT_MOST})
+    if texts := list(expired.scalars()):
+        connection.execute(DELETE_KEYS, {"texts": texts})
+
+
+class ServerTransaction(Transaction):
+    """One write on a server. It claims the key first."""
+
+    entry_to_write = f"{ENTRY_BY_ID} FOR UPDATE"
+    stored_answer = STORED_ANSWER.format(KEYS)
+    store_answer = (
+        f"UPDATE {KEYS} SET status = :status, body = :body, etag = :etag, location = :location"
+        ' WHERE "key" = :key'
+    )
+
+    def __init__(self, connection: Connection, identity: Identity, at: float) -> None:
+        super().__init__(executor(connection), identity, at)
+        self._claim_key = DIALECTS[connection.dialect.name]["claim"]
+
+    def _stored_answer(self, kept: Mapping[str, object]) -> Any:
+        if self._execute(self._claim_key, kept).rowcount == 1:
+            return None
+        row = super()._stored_answer(kept)
+        if row is None:
+            raise NoResultFound  # it was there a moment ago, and has just expired
+        return row

@@ -13,14 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from msgspec.structs import asdict
 
 from services.api.ledger import rules
-from services.api.ledger.entry import (
-    EntryList,
-    LedgerEntry,
-    Query,
-    Write,
-    WriteAnswer,
-    timestamp,
-)
+from services.api.ledger.entry import EntryList, LedgerEntry, Query, Write, WriteAnswer, timestamp
 from services.common.identity import Identity
 
 if TYPE_CHECKING:
@@ -99,18 +92,6 @@ def find_entry(execute: Execute, entry_id: str, statement: str = ENTRY_BY_ID) ->
     return row and LedgerEntry(*row)
 
 
-def list_entries(execute: Execute, query: Query) -> EntryList:
-    """The entries that `query` asks for, newest first."""
-    wanted = asdict(query)
-    given = [clause for name, clause in FILTERS.items() if wanted[name] is not None]
-    where = f"WHERE {' AND '.join(given)} " if given else ""
-    statement = f"SELECT seq, {COLUMNS} FROM entries {where}ORDER BY seq DESC LIMIT :limit"
-    rows = execute(statement, wanted | {"limit": query.limit + 1}).fetchall()
-    shown = rows[: query.limit]
-    more = len(rows) > query.limit
-    return EntryList([LedgerEntry(*row[1:]) for row in shown], shown[-1][0] if more else None)
-
-
 class LedgerStore(ABC):
     """A store of entries. Its coroutines run on the event loop and never block it."""
 
@@ -136,15 +117,23 @@ class LedgerStore(ABC):
         return await self.read(lambda execute: find_entry(execute, entry_id))
 
     async def list(self, query: Query) -> EntryList:
-        """The entries that `query` asks for."""
-        return await self.read(lambda execute: list_entries(execute, query))
+        """The entries that `query` asks for, newest first."""
+        wanted = asdict(query)
+        given = [clause for name, clause in FILTERS.items() if wanted[name] is not None]
+        where = f"WHERE {' AND '.join(given)} " if given else ""
+        statement = f"SELECT seq, {COLUMNS} FROM entries {where}ORDER BY seq DESC LIMIT :limit"
+        values = wanted | {"limit": query.limit + 1}
+        rows = await self.read(lambda execute: execute(statement, values).fetchall())
+        shown = rows[: query.limit]
+        more = len(rows) > query.limit
+        return EntryList([LedgerEntry(*row[1:]) for row in shown], shown[-1][0] if more else None)
 
     @abstractmethod
     async def close(self) -> None:
         """Finish the waiting operations, then close the storage. Ask it nothing afterwards."""
 
 
-class Transaction(ABC):
+class Transaction:
     """One write transaction at a Unix time; the storage begins and commits it."""
 
     entry_to_write: ClassVar[str] = ENTRY_BY_ID
@@ -162,11 +151,8 @@ class Transaction(ABC):
         key = write.key
         if key is None:
             return self._decide(write)
-        kept = {
-            "key": key.text,
-            "fingerprint": key.fingerprint,
-            "expires": self._at + key.keep_s,
-        }
+        expires = self._at + key.keep_s
+        kept = {"key": key.text, "fingerprint": key.fingerprint, "expires": expires}
         if row := self._stored_answer(kept):
             fingerprint, status, body, *headers = row
             return rules.replay(key, fingerprint, WriteAnswer(status, body, *headers))
@@ -174,9 +160,9 @@ class Transaction(ABC):
         self._execute(self.store_answer, kept | asdict(answer))
         return answer
 
-    @abstractmethod
     def _stored_answer(self, kept: Mapping[str, object]) -> Any:
         """The row of a key: fingerprint, status, body, ETag, Location; None when it is new."""
+        return self._execute(self.stored_answer, kept).fetchone()
 
     def _decide(self, write: Write) -> WriteAnswer:
         entry = find_entry(self._execute, write.entry_id, self.entry_to_write)
