@@ -5,12 +5,12 @@ import time
 
 from services.api.__main__ import main
 from services.api.ledger import sqlite
-from services.api.ledger.sqlite import Committer, Job
+from services.api.ledger.sqlite import Job, SqliteLedger
 
 MOMENT_S = 0.05
 
 
-class EarlyCommitter(Committer):
+class EarlyLedger(SqliteLedger):
     """Delivers the answers before the commit. Whoever dies in between has lied."""
 
     def _commit(self, batch: list[Job]) -> None:
@@ -20,7 +20,7 @@ class EarlyCommitter(Committer):
         self._connection.execute("COMMIT")
 
 
-setattr(sqlite, "Committer", EarlyCommitter)  # noqa: B010 - it is not ours to assign
+setattr(sqlite, "SqliteLedger", EarlyLedger)  # noqa: B010 - it is not ours to assign
 
 if __name__ == "__main__":
     sys.exit(main())

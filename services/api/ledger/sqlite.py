@@ -11,21 +11,14 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from services.api.errors import ApiError
-from services.api.ledger.entry import (
-    MAX_WAITING,
-    PATIENCE_S,
-    LedgerError,
-    Write,
-    WriteAnswer,
-)
+from services.api.ledger.entry import MAX_WAITING, PATIENCE_S, LedgerError, Write, WriteAnswer
 from services.api.ledger.tables import (
     FROM_VERSION_1,
     SCHEMA,
@@ -58,6 +51,35 @@ SQLITE_SCHEMA = SCHEMA.format(
 )
 
 
+class SqliteTransaction(Transaction):
+    """The writes of one commit. SQLite has one writer at a time, so nothing needs a lock."""
+
+    stored_answer = STORED_ANSWER.format("keys")
+    store_answer = (
+        "INSERT INTO keys (key, fingerprint, status, body, etag, location, expires)"
+        " VALUES (:key, :fingerprint, :status, :body, :etag, :location, :expires)"
+    )
+
+    def delete_expired_keys(self, limit: int) -> None:
+        """Delete at most `limit` keys that were kept long enough."""
+        self._execute(
+            "DELETE FROM keys WHERE rowid IN"
+            " (SELECT rowid FROM keys WHERE expires < :at ORDER BY expires LIMIT :limit)",
+            {"at": self._at, "limit": limit},
+        )
+
+
+class Job(NamedTuple):
+    """One waiting write, the future of its answer, and when it is refused."""
+
+    write: Write
+    future: asyncio.Future[WriteAnswer]
+    deadline: float
+
+
+Outcome = tuple[Job, WriteAnswer | Exception]
+
+
 class SqliteLedger(LedgerStore):
     """A ledger in the SQLite file at `path`.
 
@@ -70,20 +92,31 @@ class SqliteLedger(LedgerStore):
         self._path = path
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            connection = _open_for_writing(path)
+            self._connection = _open_for_writing(path)
         except (OSError, sqlite3.Error) as error:
             raise LedgerError(f"cannot open the ledger {path}: {error}") from error
-        self._committer = Committer(connection, identity, self)
+        self._transaction = partial(SqliteTransaction, self._connection.execute, identity)
+        self._loop = asyncio.get_running_loop()
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._closing = False
+        self._writer = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
+        self._writer.start()
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="ledger-reader")
         self._reads = 0
         # A reading thread takes a connection and puts it back, so there are at most READERS.
         self._idle: list[sqlite3.Connection] = []
 
     async def apply(self, write: Write) -> WriteAnswer:
-        return await self._committer.submit(write)
+        if self.waiting >= MAX_WAITING:
+            raise ApiError("overloaded", kind="writes", limit=MAX_WAITING)
+        self.waiting += 1
+        future: asyncio.Future[WriteAnswer] = self._loop.create_future()
+        self._jobs.put(Job(write, future, time.monotonic() + PATIENCE_S))
+        return await future
 
     async def close(self) -> None:
-        await self._committer.close()
+        self._jobs.put(None)
+        await asyncio.to_thread(self._writer.join)
         await asyncio.to_thread(self._pool.shutdown)
         for connection in self._idle:
             connection.close()
@@ -92,9 +125,8 @@ class SqliteLedger(LedgerStore):
         if self._reads >= MAX_WAITING:
             raise ApiError("overloaded", kind="reads", limit=MAX_WAITING)
         self._reads += 1
-        loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._pool, self._select, select)
+            return await self._loop.run_in_executor(self._pool, self._select, select)
         finally:
             self._reads -= 1
 
@@ -111,74 +143,8 @@ class SqliteLedger(LedgerStore):
         finally:
             self._idle.append(connection)
 
-
-class SqliteTransaction(Transaction):
-    """The writes of one commit. SQLite has one writer at a time, so nothing needs a lock."""
-
-    stored_answer = STORED_ANSWER.format("keys")
-    store_answer = (
-        "INSERT INTO keys (key, fingerprint, status, body, etag, location, expires)"
-        " VALUES (:key, :fingerprint, :status, :body, :etag, :location, :expires)"
-    )
-
-    def _stored_answer(self, kept: Mapping[str, object]) -> Any:
-        return self._execute(self.stored_answer, kept).fetchone()
-
-    def delete_expired_keys(self, limit: int) -> None:
-        """Delete at most `limit` keys that were kept long enough."""
-        self._execute(
-            "DELETE FROM keys WHERE rowid IN"
-            " (SELECT rowid FROM keys WHERE expires < :at ORDER BY expires LIMIT :limit)",
-            {"at": self._at, "limit": limit},
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One waiting write, the future of its answer, and when it is refused."""
-
-    write: Write
-    future: asyncio.Future[WriteAnswer]
-    deadline: float
-
-
-Outcome = tuple[Job, WriteAnswer | Exception]
-
-
-class Committer:
-    """The writing thread of one process and the queue before it."""
-
-    def __init__(
-        self, connection: sqlite3.Connection, identity: Identity, ledger: LedgerStore
-    ) -> None:
-        self._connection = connection
-        self._transaction = partial(SqliteTransaction, connection.execute, identity)
-        self._ledger = ledger
-        self._loop = asyncio.get_running_loop()
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._closing = False
-        self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
-        self._thread.start()
-
-    def submit(self, write: Write) -> asyncio.Future[WriteAnswer]:
-        """Queue `write`; the future brings its answer after the commit. Event loop only.
-
-        Raises:
-            ApiError: 503, too many writes are waiting.
-        """
-        if self._ledger.waiting >= MAX_WAITING:
-            raise ApiError("overloaded", kind="writes", limit=MAX_WAITING)
-        self._ledger.waiting += 1
-        future: asyncio.Future[WriteAnswer] = self._loop.create_future()
-        self._jobs.put(Job(write, future, time.monotonic() + PATIENCE_S))
-        return future
-
-    async def close(self) -> None:
-        """Commit the queued writes, then close the connection."""
-        self._jobs.put(None)
-        await asyncio.to_thread(self._thread.join)
-
     def _run(self) -> None:
+        """The writing thread: commit what waits, until this ledger is closed."""
         while not self._closing:
             batch = self._gather()
             try:
@@ -212,8 +178,7 @@ class Committer:
                 if not is_busy(error):
                     raise
             now = time.monotonic()
-            late = [job for job in batch if job.deadline <= now]
-            if late:
+            if late := [job for job in batch if job.deadline <= now]:
                 self._deliver([(job, ApiError("ledger_busy", waited_s=PATIENCE_S)) for job in late])
                 batch[:] = [job for job in batch if job.deadline > now]
             time.sleep(RETRY_S)
@@ -230,8 +195,8 @@ class Committer:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
-        self._ledger.commits += 1
-        self._ledger.operations += len(batch)
+        self.commits += 1
+        self.operations += len(batch)
         self._deliver(outcomes)
 
     def _execute(self, transaction: SqliteTransaction, job: Job) -> Outcome:
@@ -257,7 +222,7 @@ class Committer:
             log.warning("the process ends before a commit could be answered")
 
     def _resolve(self, outcomes: list[Outcome]) -> None:
-        self._ledger.waiting -= len(outcomes)
+        self.waiting -= len(outcomes)
         for job, outcome in outcomes:
             if job.future.done():
                 continue
@@ -286,7 +251,7 @@ def _open_for_writing(path: str) -> sqlite3.Connection:
             # Reading the version takes no lock: an instance starts even while another one writes.
             if _schema_version(connection) != SCHEMA_VERSION:
                 connection.execute("BEGIN IMMEDIATE")
-                _create_schema(connection, _schema_version(connection))
+                _create_schema(connection)
                 connection.execute("COMMIT")
             return connection
         except sqlite3.Error as error:
@@ -304,15 +269,16 @@ def _schema_version(connection: sqlite3.Connection) -> int:
     return version
 
 
-def _create_schema(connection: sqlite3.Connection, version: int) -> None:
+def _create_schema(connection: sqlite3.Connection) -> None:
     """Create the tables, or bring them up to date, unless another process just did.
 
     Raises:
         sqlite3.DatabaseError: the file has a schema of another version of this program.
     """
-    if version not in (0, 1, SCHEMA_VERSION):
+    version = _schema_version(connection)
+    missing = {0: SQLITE_SCHEMA, 1: FROM_VERSION_1, SCHEMA_VERSION: ""}.get(version)
+    if missing is None:
         raise sqlite3.DatabaseError(f"its schema is version {version}, not {SCHEMA_VERSION}")
-    missing = {0: SQLITE_SCHEMA, 1: FROM_VERSION_1}.get(version, "")
     for statement in missing.split(";"):
         connection.execute(statement)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
