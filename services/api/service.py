@@ -12,29 +12,21 @@ from services.common.rows import Rows
 from services.common.settings import ApiSettings
 
 if TYPE_CHECKING:
-    from tornado.httpclient import AsyncHTTPClient
-
     from services.common.fault_injection import Faults
 
 LAG_PERIOD_S = 0.25
 LAG_SAMPLES = 40  # the last ten seconds
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class Metrics:
-    """Counts of finished requests, and how late the event loop runs its timers.
+    """Counts of finished requests by method and status, and how late the loop runs its timers.
 
     The text is written by hand: a library for it would make every boot slower.
     """
 
     def __init__(self) -> None:
-        self._requests: Counter[tuple[str, int]] = Counter()
+        self.requests: Counter[tuple[str, int]] = Counter()
         self._lags: deque[float] = deque([0.0], maxlen=LAG_SAMPLES)
-
-    def count(self, method: str, status: int) -> None:
-        """Count one finished request."""
-        # A client may invent any method; it must not be able to make up any number of lines.
-        self._requests[method if method in METHODS else "other", status] += 1
 
     def watch_loop(self) -> None:
         """Sample the lag of the running event loop from now on."""
@@ -50,23 +42,21 @@ class Metrics:
 
         loop.call_at(planned, sample)
 
-    def text(self, in_flight: int, rows_dropped: int, ledger: LedgerStore) -> str:
-        """All metrics in Prometheus' text format.
-
-        `in_flight` counts requests that are being received, executed or sent.
-        """
+    def text(self, service: "Service") -> str:
+        """All metrics in Prometheus' text format."""
+        ledger = service.ledger
         lines = [
             "# HELP bulkhead_api_requests_total Requests answered, probes included.",
             "# TYPE bulkhead_api_requests_total counter",
             *(
                 f'bulkhead_api_requests_total{{method="{method}",status="{status}"}} {count}'
-                for (method, status), count in sorted(self._requests.items())
+                for (method, status), count in sorted(self.requests.items())
             ),
         ]
         operations = "Writes in those transactions; divided by commits: operations per commit."
         for name, value, meaning in (
-            ("in_flight", in_flight, "Requests in progress, this one included."),
-            ("rows_dropped_total", rows_dropped, "Rows that could not be written."),
+            ("in_flight", len(service.in_flight), "Requests in progress, this one included."),
+            ("rows_dropped_total", service.rows.dropped, "Rows that could not be written."),
             ("ledger_commits_total", ledger.commits, "Transactions committed."),
             ("ledger_operations_total", ledger.operations, operations),
             ("ledger_waiting", ledger.waiting, "Writes queued or being committed."),
@@ -95,7 +85,5 @@ class Service:
     # One object for each request from its first header line until its answer is with the kernel.
     in_flight: set[object] = field(default_factory=set)
     draining: bool = False
-    # Made by the first fan-out.
-    web_client: "AsyncHTTPClient | None" = None
     # Made by the first request of the admin socket.
     faults: "Faults | None" = None

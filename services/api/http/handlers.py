@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Awaitable
 from contextlib import suppress
 from functools import cached_property
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
@@ -21,8 +20,6 @@ from services.common.identity import request_id, sub_request_id
 from services.common.rows import Effect, Execution
 
 if TYPE_CHECKING:
-    from tornado.httpclient import AsyncHTTPClient
-
     from services.common.fault_injection import Faults
 
 WRITING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -71,9 +68,11 @@ class BaseHandler(RequestHandler):
         self.service.notifier.heartbeat_if_due()
         if self.recorded:
             method, target = self.request.method or "", self.request.uri or ""
-            self._execution = self.service.rows.begin(
-                self.request_id, method, target, self._row_key()
-            )
+            key = None
+            if method in WRITING:
+                with suppress(ApiError):  # for a malformed key the request is refused later
+                    key = inputs.key_text(self.request.headers)
+            self._execution = self.service.rows.begin(self.request_id, method, target, key)
 
     def prepare(self) -> Awaitable[None] | None:
         """Apply injected faults, then check the request."""
@@ -95,23 +94,18 @@ class BaseHandler(RequestHandler):
     def check(self) -> None:
         """Check what all methods of a resource have in common, before any of them runs."""
 
-    def _row_key(self) -> str | None:
-        """The key a write is executed under; None when it has none or a malformed one."""
-        if self.request.method not in WRITING:
-            return None
-        with suppress(ApiError):
-            return inputs.key_text(self.request.headers)
-        return None
-
     def note_effect(self, effect: Effect) -> None:
         """Note for the end row what this execution did to the ledger."""
         if self._execution is not None:
             self._execution.effect = effect
 
     def on_finish(self) -> None:
-        self.service.metrics.count(self.request.method or "", self.get_status())
+        status, method = self.get_status(), self.request.method
+        # A client may invent any method; it must not be able to make up any number of lines.
+        known = method if method in self.SUPPORTED_METHODS else "other"
+        self.service.metrics.requests[known, status] += 1
         if self._execution is not None:
-            self.service.rows.end(self._execution, self.get_status())
+            self.service.rows.end(self._execution, status)
         self.service.notifier.heartbeat_if_due()
 
     def flush(self, include_footers: bool = False) -> "Future[None]":
@@ -134,12 +128,7 @@ class BaseHandler(RequestHandler):
     def compute_etag(self) -> None:
         """No entity tag by content hash: only entries have one, their version."""
 
-    def log_exception(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def log_exception(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
         """Log a fault of this service with its traceback; a client's fault is in its answer."""
         if not isinstance(error, HTTPError):
             super().log_exception(kind, error, traceback)
@@ -155,13 +144,10 @@ class BaseHandler(RequestHandler):
 
     def _named(self, status: int, cause: object) -> ApiError:
         """The error that stands for one that Tornado itself raised."""
-        request = self.request
         if status == 405:
-            allowed = self.allowed_methods()
+            method, path, allowed = self.request.method, self.request.path, self.allowed_methods()
             self.set_header("Allow", allowed)
-            return ApiError(
-                "method_not_allowed", method=request.method, path=request.path, allowed=allowed
-            )
+            return ApiError("method_not_allowed", method=method, path=path, allowed=allowed)
         if isinstance(cause, HTTPError) and status == 400:
             return ApiError("request_malformed", problem=f"{cause.get_message()}.")
         return ApiError("internal_error", request_id=self.request_id)
@@ -223,10 +209,8 @@ class MetricsPage(BaseHandler):
     recorded = False
 
     def get(self) -> None:
-        service = self.service
         self.set_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-        in_flight = len(service.in_flight)
-        self.finish(service.metrics.text(in_flight, service.rows.dropped, service.ledger))
+        self.finish(self.service.metrics.text(self.service))
 
 
 class WhoamiHandler(BaseHandler):
@@ -265,25 +249,16 @@ class Work(BaseHandler):
         wait_ms, cpu_ms, size = inputs.read_query(self.request, arguments).values()
         if wait_ms:
             await asyncio.sleep(wait_ms / 1000)
-        _burn(cpu_ms / 1000)
+        end = time.thread_time() + cpu_ms / 1000
+        while time.thread_time() < end:
+            pass  # this blocks the event loop, on purpose
         self.set_header("Content-Type", "application/octet-stream")
         self.set_header("Content-Length", size)
-        await self._send(size if self.request.method == "GET" else 0)
-
-    async def _send(self, size: int) -> None:
-        try:
-            for start in range(0, size, len(CHUNK)):
-                self.write(CHUNK[: size - start])
+        sent = size if self.request.method == "GET" else 0
+        with suppress(StreamClosedError):  # the client has left
+            for start in range(0, sent, len(CHUNK)):
+                self.write(CHUNK[: sent - start])
                 await self.flush()
-        except StreamClosedError:
-            return  # the client has left
-
-
-def _burn(seconds: float) -> None:
-    """Use `seconds` of CPU on the calling thread: on the event loop this blocks, on purpose."""
-    end = time.thread_time() + seconds
-    while time.thread_time() < end:
-        pass
 
 
 class Fanout(BaseHandler):
@@ -296,41 +271,24 @@ class Fanout(BaseHandler):
             ApiError: 502, some call failed.
         """
         (n,) = inputs.read_query(self.request, inputs.FANOUT).values()
-        client = self._client()
-        # By this name the proxy counts how long all of it waits, retries of this request included.
-        parent = self.request.headers.get("X-Proxy-Request", "")
-        named = {"X-Parent-Request": parent} if parent else {}
-        calls = [
-            self._call(client, named | {"X-Request-ID": sub_request_id(self.request_id, i)})
-            for i in range(1, n + 1)
-        ]
-        answers = []
-        causes: Counter[str] = Counter()
-        for answer in await asyncio.gather(*calls):
-            if isinstance(answer, str):
-                causes[answer] += 1
-            else:
-                answers.append(answer)
+        answers = await asyncio.gather(*(self._call(number) for number in range(1, n + 1)))
+        causes = Counter(answer for answer in answers if isinstance(answer, str))
         if causes:
             listed = "; ".join(f"{count} x {cause}" for cause, count in causes.items())
             raise ApiError("fanout_incomplete", failed=causes.total(), n=n, causes=listed)
         self.finish(msgspec.json.encode({"n": n, "answers": answers, "failed": 0}))
 
-    def _client(self) -> "AsyncHTTPClient":
-        # Imported and made when first needed: instances boot faster, and many never fan out.
+    async def _call(self, number: int) -> dict[str, object] | str:
+        """The process that answered one call, or the reason why no good answer came."""
+        # Imported when first needed: instances boot faster, and many never fan out.
         from tornado.httpclient import AsyncHTTPClient
 
-        service = self.service
-        if service.web_client is None:
-            service.web_client = AsyncHTTPClient(
-                force_instance=True, max_clients=MAX_CLIENTS, max_body_size=MAX_ANSWER_BYTES
-            )
-        return service.web_client
-
-    async def _call(
-        self, client: "AsyncHTTPClient", headers: dict[str, str]
-    ) -> dict[str, object] | str:
-        """The process that answered one call, or the reason why no good answer came."""
+        # There is one client for each event loop; later calls get the one that the first has made.
+        client = AsyncHTTPClient(max_clients=MAX_CLIENTS, max_body_size=MAX_ANSWER_BYTES)
+        headers = {"X-Request-ID": sub_request_id(self.request_id, number)}
+        # By this name the proxy counts how long all of it waits, retries of this request included.
+        if parent := self.request.headers.get("X-Proxy-Request"):
+            headers["X-Parent-Request"] = parent
         try:
             answer = await client.fetch(
                 f"{self.service.settings.proxy_url}/whoami",
