@@ -9,13 +9,7 @@ from msgspec import UNSET
 
 from services.api.errors import ApiError
 from services.api.http.handlers import BaseHandler
-from services.api.http.inputs import (
-    FILTERS,
-    read_body,
-    read_conditions,
-    read_key,
-    read_query,
-)
+from services.api.http.inputs import FILTERS, read_body, read_conditions, read_key, read_query
 from services.api.ledger import rules
 from services.api.ledger.entry import (
     ENTRY_ID_PATTERN,
@@ -81,22 +75,14 @@ class EntryById(LedgerHandler):
     """One entry."""
 
     def check(self) -> None:
-        """Check what all methods have in common.
-
-        Raises:
-            ApiError: 400, the id or a query argument is malformed.
-        """
+        """Raise an ApiError 400 if the id or a query argument is malformed."""
         read_query(self.request)
         entry_id = self.path_args[0]
         if not ENTRY_ID.fullmatch(entry_id):
             raise ApiError("entry_id_malformed", entry_id=entry_id)
 
     async def get(self, entry_id: str) -> None:
-        """Answer with the entry, or 304 when the client has it.
-
-        Raises:
-            ApiError: 404; 412, If-Match does not hold.
-        """
+        """Answer with the entry, or 304 (the client has it), 404, 412 (If-Match does not hold)."""
         conditions = read_conditions(self.request.headers)
         entry = await self.service.ledger.get(entry_id)
         if entry is None:
@@ -115,11 +101,7 @@ class EntryById(LedgerHandler):
         await self.execute("replace", entry_id, read_body(self.request, DRAFT))
 
     async def patch(self, entry_id: str) -> None:
-        """Change some members of the entry.
-
-        Raises:
-            ApiError: 422, there is nothing to change.
-        """
+        """Change some members; raise an ApiError 422 if there is nothing to change."""
         changes = read_body(self.request, CHANGES)
         if changes == Changes():
             problem = "The body changes nothing: give account, amount or memo."

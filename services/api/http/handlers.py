@@ -70,7 +70,7 @@ class BaseHandler(RequestHandler):
             method, target = self.request.method or "", self.request.uri or ""
             key = None
             if method in WRITING:
-                with suppress(ApiError):  # for a malformed key the request is refused later
+                with suppress(ApiError):  # the row of a malformed key has none
                     key = inputs.key_text(self.request.headers)
             self._execution = self.service.rows.begin(self.request_id, method, target, key)
 

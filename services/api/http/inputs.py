@@ -27,12 +27,14 @@ KEY_FORM = (
     f"1 to 255 of the characters A-Z a-z 0-9 . _ : ~ + / = @ -, and not {PROXY_KEY} at the start"
 )
 PROXY_REQUEST = re.compile(r"[A-Za-z0-9._-]{1,128}")
+PROXY_FORM = "1 to 128 of the characters A-Z a-z 0-9 . _ -"
 INTEGER = re.compile(r"-?[0-9]+")
 MAX_DIGITS = 20  # more than any limit here needs; int() of a long text takes quadratic time
 MAX_BYTES = 16 * 1024 * 1024  # GET /api/v1/work?bytes=
 MAX_CALLS = 32  # GET /api/v1/fanout?n=
 TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 TAGS = re.compile(rf"\*|{TAG}(?:[ \t]*,[ \t]*{TAG})*")
+TAGS_FORM = '* or entity tags such as "3", separated by commas'
 
 CONDITIONS = ("If-Match", "If-None-Match")
 
@@ -133,6 +135,13 @@ def query_malformed(problem: str, known: Iterable[str]) -> ApiError:
     return ApiError("query_malformed", problem=problem, allowed=allowed)
 
 
+def _header(headers: HTTPHeaders, name: str, form: re.Pattern[str], allowed: str) -> str | None:
+    value = headers.get(name)
+    if value is not None and not form.fullmatch(value):
+        raise ApiError("header_malformed", name=name, value=value, allowed=allowed)
+    return value
+
+
 def key_text(headers: HTTPHeaders) -> str | None:
     """The key that makes a write retryable: the client's own, else the proxy's request id.
 
@@ -142,18 +151,11 @@ def key_text(headers: HTTPHeaders) -> str | None:
     Raises:
         ApiError: 400, the header is malformed.
     """
-    text = headers.get("Idempotency-Key")
-    if text is not None:
-        if not KEY.fullmatch(text):
-            raise ApiError("header_malformed", name="Idempotency-Key", value=text, allowed=KEY_FORM)
-        return text
-    text = headers.get("X-Proxy-Request")
-    if text is None:
-        return None
-    if not PROXY_REQUEST.fullmatch(text):
-        allowed = "1 to 128 of the characters A-Z a-z 0-9 . _ -"
-        raise ApiError("header_malformed", name="X-Proxy-Request", value=text, allowed=allowed)
-    return PROXY_KEY + text
+    key = _header(headers, "Idempotency-Key", KEY, KEY_FORM)
+    if key is not None:
+        return key
+    proxied = _header(headers, "X-Proxy-Request", PROXY_REQUEST, PROXY_FORM)
+    return None if proxied is None else PROXY_KEY + proxied
 
 
 def read_key(request: HTTPServerRequest) -> Key | None:
@@ -162,21 +164,16 @@ def read_key(request: HTTPServerRequest) -> Key | None:
     Raises:
         ApiError: 400, the header is malformed.
     """
-    text = key_text(request.headers)
-    if text is None:
+    key = key_text(request.headers)
+    if key is None:
         return None
-    keep_s = PROXY_KEY_S if text.startswith(PROXY_KEY) else CLIENT_KEY_S
-    return Key(text, _fingerprint(request), keep_s)
-
-
-def _fingerprint(request: HTTPServerRequest) -> bytes:
     # A line feed occurs in neither method nor path nor header, so no two requests give the same
     # text. One without conditions has the text that it always had: stored keys stay good.
     text = f"{request.method}\n{request.path}\n"
-    conditions = [
-        f"{name}: {value}\n" for name in CONDITIONS for value in request.headers.get_list(name)
-    ]
-    return hashlib.sha256("".join([text, *conditions]).encode() + request.body).digest()
+    for name in CONDITIONS:
+        text += "".join(f"{name}: {value}\n" for value in request.headers.get_list(name))
+    fingerprint = hashlib.sha256(text.encode() + request.body).digest()
+    return Key(key, fingerprint, PROXY_KEY_S if key.startswith(PROXY_KEY) else CLIENT_KEY_S)
 
 
 def read_conditions(headers: HTTPHeaders) -> Conditions:
@@ -189,13 +186,8 @@ def read_conditions(headers: HTTPHeaders) -> Conditions:
 
 
 def _tags(headers: HTTPHeaders, name: str) -> frozenset[str] | None:
-    value = headers.get(name)
-    if value is None:
-        return None
-    if not TAGS.fullmatch(value):
-        allowed = '* or entity tags such as "3", separated by commas'
-        raise ApiError("header_malformed", name=name, value=value, allowed=allowed)
-    return frozenset(re.findall(rf"\*|{TAG}", value))
+    value = _header(headers, name, TAGS, TAGS_FORM)
+    return None if value is None else frozenset(re.findall(rf"\*|{TAG}", value))
 
 
 def read_body(request: HTTPServerRequest, decoder: msgspec.json.Decoder[Body]) -> Body:

@@ -14,15 +14,7 @@ import re
 from collections.abc import Awaitable
 from typing import Any
 
-from tornado.httputil import (
-    HTTPConnection,
-    HTTPHeaders,
-    HTTPInputError,
-    HTTPMessageDelegate,
-    HTTPServerRequest,
-    RequestStartLine,
-    ResponseStartLine,
-)
+from tornado import httputil
 from tornado.iostream import IOStream
 from tornado.web import Application
 
@@ -46,31 +38,36 @@ class Intake(Application):
     """The application, behind a check of every request."""
 
     def start_request(
-        self, server_conn: object, request_conn: HTTPConnection
-    ) -> HTTPMessageDelegate:
+        self, server_conn: object, request_conn: httputil.HTTPConnection
+    ) -> httputil.HTTPMessageDelegate:
         inner = super().start_request(server_conn, request_conn)
         return RequestIntake(self, inner, request_conn)
 
 
-class RequestIntake(HTTPMessageDelegate):
+class RequestIntake(httputil.HTTPMessageDelegate):
     """One request on its way in."""
 
     def __init__(
-        self, app: Intake, inner: HTTPMessageDelegate, request_conn: HTTPConnection
+        self,
+        app: Intake,
+        inner: httputil.HTTPMessageDelegate,
+        request_conn: httputil.HTTPConnection,
     ) -> None:
         self._app = app
         self._service: Service = app.settings["service"]
         self._connection = request_conn
-        self._inner: HTTPMessageDelegate | None = inner
+        self._inner: httputil.HTTPMessageDelegate | None = inner
         self._limit = self._service.settings.max_body_bytes
         self._received = 0
         self._refusal: ApiError | None = None
 
     def headers_received(
-        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+        self,
+        start_line: httputil.RequestStartLine | httputil.ResponseStartLine,
+        headers: httputil.HTTPHeaders,
     ) -> Awaitable[None] | None:
         """Pass the request on, or decide that it will be refused."""
-        assert isinstance(start_line, RequestStartLine)
+        assert isinstance(start_line, httputil.RequestStartLine)
         self._service.in_flight.add(self._connection)
         self._start_line = start_line
         self._request_id = headers.get("X-Request-ID", "")
@@ -92,7 +89,7 @@ class RequestIntake(HTTPMessageDelegate):
         assert self._inner is not None
         try:
             return self._inner.headers_received(start_line, headers)
-        except HTTPInputError as error:
+        except httputil.HTTPInputError as error:
             self._refuse("request_malformed", problem=f"{error}.")
             return None
 
@@ -129,15 +126,15 @@ class RequestIntake(HTTPMessageDelegate):
 
     async def _answer_and_close(self) -> None:
         assert self._refusal is not None
-        self._refusal.headers = {**self._refusal.headers, "Connection": "close"}
+        self._refusal.headers["Connection"] = "close"
         # Tornado closes a connection whose request was answered before it was read.
         await self._answer(self._refusal)
 
     def _answer(self, error: ApiError) -> "asyncio.Future[None]":
         # The refused request may be one that cannot be represented; only its harmless parts are.
         start_line = self._start_line._replace(path=self._start_line.path.partition("?")[0])
-        headers = HTTPHeaders({"Host": "refused", "X-Request-ID": self._request_id})
-        request = HTTPServerRequest(
+        headers = httputil.HTTPHeaders({"Host": "refused", "X-Request-ID": self._request_id})
+        request = httputil.HTTPServerRequest(
             connection=self._connection, start_line=start_line, headers=headers
         )
         answered = asyncio.get_running_loop().create_future()
@@ -147,10 +144,7 @@ class RequestIntake(HTTPMessageDelegate):
 
 
 class RefusedRequest(BaseHandler):
-    """The answer to a request that is refused before it reaches its resource.
-
-    `answered` is resolved when `error` has been answered.
-    """
+    """The answer to a request that is refused before it reaches its resource."""
 
     def initialize(  # type: ignore[override]
         self, error: ApiError, answered: "asyncio.Future[None]"
@@ -168,7 +162,7 @@ class RefusedRequest(BaseHandler):
         self._answered.set_result(None)
 
 
-def framing_problem(headers: HTTPHeaders) -> str | None:
+def framing_problem(headers: httputil.HTTPHeaders) -> str | None:
     """The reason why the end of this request's body is unknown, if there is one."""
     length = headers.get("Content-Length")
     encoding = headers.get("Transfer-Encoding")
@@ -192,19 +186,16 @@ class NamedStream:
         return getattr(self._stream, name)
 
     def write(self, data: bytes) -> "asyncio.Future[None]":
-        return self._stream.write(_unparsed(self._identity) if data == BARE_REFUSAL else data)
-
-
-def _unparsed(identity: Identity) -> bytes:
-    """The whole answer to a request of which nothing is known."""
-    error = ApiError("request_malformed", problem=UNPARSED)
-    body = error.body()
-    headers = identity.headers() | {
-        "X-Request-ID": request_id(None),
-        "Content-Type": "application/json",
-        "Content-Length": str(len(body)),
-        "X-Content-Type-Options": "nosniff",
-        "Connection": "close",
-    }
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return f"HTTP/1.1 {error.status_code} Bad Request\r\n{lines}\r\n".encode() + body
+        """Write `data`; in place of the bare refusal, the answer to an unknown request."""
+        if data == BARE_REFUSAL:
+            body = ApiError("request_malformed", problem=UNPARSED).body()
+            headers = self._identity.headers() | {
+                "X-Request-ID": request_id(None),
+                "Content-Type": "application/json",
+                "Content-Length": str(len(body)),
+                "X-Content-Type-Options": "nosniff",
+                "Connection": "close",
+            }
+            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            data = f"HTTP/1.1 400 Bad Request\r\n{lines}\r\n".encode() + body
+        return self._stream.write(data)
