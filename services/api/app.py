@@ -82,7 +82,7 @@ class ApiServer(HTTPServer):
         self.open_connections -= 1
 
 
-async def serve(settings: ApiSettings, booted: Callable[[], None] = lambda: None) -> None:
+async def serve(settings: ApiSettings, booted: Callable[[], None]) -> None:
     """Serve until SIGTERM or SIGINT, then drain and return. It calls `booted` once it serves.
 
     Raises:
@@ -94,24 +94,17 @@ async def serve(settings: ApiSettings, booted: Callable[[], None] = lambda: None
         asyncio.get_running_loop().add_signal_handler(number, _stop_once, stop)
     # The port opens last: a client that can connect meets a process that can do its work.
     service = _open(settings)
-    with _admin_socket(service):
-        await _serve_public(service, stop, booted)
-
-
-async def _serve_public(service: Service, stop: asyncio.Event, booted: Callable[[], None]) -> None:
-    settings = service.settings
-    host, port = settings.host_and_port
-    with _must(f"listen on {settings.address}"):
-        sockets = bind_sockets(port, host, backlog=BACKLOG)
+    identity = service.identity
+    application = Intake(
+        ROUTES,
+        service=service,
+        default_handler_class=handlers.NotFound,
+        # Every request is in the proxy's log and, if switched on, in the service rows. A log
+        # line would also wake supervisord and so falsify what is measured about it.
+        log_function=lambda _handler: None,
+    )
     server = ApiServer(
-        Intake(
-            ROUTES,
-            service=service,
-            default_handler_class=handlers.NotFound,
-            # Every request is in the proxy's log and, if switched on, in the service rows. A log
-            # line would also wake supervisord and so falsify what is measured about it.
-            log_function=lambda _handler: None,
-        ),
+        application,
         idle_connection_timeout=IDLE_TIMEOUT_S,
         body_timeout=BODY_TIMEOUT_S,
         max_header_size=MAX_HEADER_BYTES,
@@ -119,16 +112,19 @@ async def _serve_public(service: Service, stop: asyncio.Event, booted: Callable[
         # Intake limits bodies; Tornado's own limit would answer before it.
         max_body_size=sys.maxsize,
     )
-    server.identity = service.identity
-    server.add_sockets(sockets)
-    service.notifier.ready(asyncio.get_running_loop().call_later)
-    calm = asyncio.create_task(_when_calm(service, booted))
-    service.metrics.watch_loop()
-    identity = service.identity
-    log.info("%s %s listens at %s", identity.instance, identity.boot, settings.address)
-    await stop.wait()
-    calm.cancel()
-    await drain(server, sockets, service)
+    server.identity = identity
+    with _admin_socket(service):
+        host, port = settings.host_and_port
+        with _must(f"listen on {settings.address}"):
+            sockets = bind_sockets(port, host, backlog=BACKLOG)
+        server.add_sockets(sockets)
+        service.notifier.ready(asyncio.get_running_loop().call_later)
+        calm = asyncio.create_task(_when_calm(service, booted))
+        service.metrics.watch_loop()
+        log.info("%s %s listens at %s", identity.instance, identity.boot, settings.address)
+        await stop.wait()
+        calm.cancel()
+        await drain(server, sockets, service)
 
 
 async def _when_calm(service: Service, booted: Callable[[], None]) -> None:
@@ -213,7 +209,18 @@ def _open(settings: ApiSettings) -> Service:
         rows = Rows(settings.rows, identity, loop.call_later)
     # A rotation renames the row file and sends this signal.
     loop.add_signal_handler(signal.SIGUSR1, rows.reopen)
-    return Service(identity, settings, rows, _open_ledger(settings, identity))
+    scheme, _, path = settings.ledger_url.partition(":///")
+    ledger: LedgerStore
+    # A process imports the driver of its own storage only.
+    if scheme == "sqlite":
+        from services.api.ledger.sqlite import SqliteLedger
+
+        ledger = SqliteLedger(path, identity)
+    else:
+        from services.api.ledger.server import ServerLedger
+
+        ledger = ServerLedger(settings.ledger_url, settings.ledger_password, identity)
+    return Service(identity, settings, rows, ledger)
 
 
 @contextmanager
@@ -223,18 +230,6 @@ def _must(do: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise InstanceStartError(f"cannot {do}: {error.strerror or error}") from error
-
-
-def _open_ledger(settings: ApiSettings, identity: Identity) -> LedgerStore:
-    """The ledger that the settings name. A process imports the driver of its own storage only."""
-    scheme, _, path = settings.ledger_url.partition(":///")
-    if scheme == "sqlite":
-        from services.api.ledger.sqlite import SqliteLedger
-
-        return SqliteLedger(path, identity)
-    from services.api.ledger.server import ServerLedger
-
-    return ServerLedger(settings.ledger_url, settings.ledger_password, identity)
 
 
 @contextmanager
@@ -265,10 +260,8 @@ def _answer_admin(service: Service, request: HTTPServerRequest) -> None:
     from services.common.fault_injection import Faults, answer
 
     faults = service.faults = service.faults or Faults()
-    status, headers, body = answer(
-        service.identity, faults, request.method or "", request.path, request.body
-    )
-    connection = request.connection
+    connection, method = request.connection, request.method or ""
+    status, headers, body = answer(service.identity, faults, method, request.path, request.body)
     assert connection is not None
     start = ResponseStartLine("HTTP/1.1", status, responses[status])
     connection.write_headers(start, HTTPHeaders(headers), body)
