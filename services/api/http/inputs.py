@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -50,16 +50,16 @@ class Argument(NamedTuple):
 
     name: str
     description: str
-    schema: Mapping[str, Any]  # as it is in the OpenAPI document
+    schema: dict[str, Any]  # as it is in the OpenAPI document
     problem: str = "is not an integer"
 
 
-def integer(low: int, high: int, **default: int) -> Mapping[str, Any]:
+def integer(low: int, high: int, **default: int) -> dict[str, Any]:
     """The schema of an integer."""
     return {"type": "integer", "minimum": low, "maximum": high, **default}
 
 
-def text(pattern: str) -> Mapping[str, Any]:
+def text(pattern: str) -> dict[str, Any]:
     """The schema of a text of this form."""
     return {"type": "string", "pattern": f"^{pattern}$"}
 

@@ -5,51 +5,29 @@ proves that the service behaves as it says. The internal endpoints are not in it
 reach them through the proxy.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 
-from services.api.http.inputs import (
-    AMOUNT,
-    FANOUT,
-    FILTERS,
-    KEY_PATTERN,
-    MAX_CALLS,
-    Argument,
-    integer,
-    text,
-    work,
-)
-from services.api.ledger.entry import (
-    ACCOUNT_PATTERN,
-    CURSOR_PATTERN,
-    ENTRY_ID_PATTERN,
-    MAX_LIMIT,
-    MAX_MEMO,
-    MEMO_PATTERN,
-)
+from services.api.http import inputs
+from services.api.ledger import entry
 from services.common.identity import REQUEST_ID
 
 VERSION = "1.0.0"
 
 Json = dict[str, Any]
-Schema = Mapping[str, Any]
 
 STRING: Json = {"type": "string"}
-BINARY: Json = {"type": "string", "format": "binary"}
 NAME: Json = {"type": ["string", "null"]}
 POSITIVE: Json = {"type": "integer", "minimum": 1}
-MEMO: Json = {**text(MEMO_PATTERN), "maxLength": MAX_MEMO}
-ENTRY_ID = text(ENTRY_ID_PATTERN)
+MEMO = inputs.text(entry.MEMO_PATTERN) | {"maxLength": entry.MAX_MEMO}
+ENTRY_ID = inputs.text(entry.ENTRY_ID_PATTERN)
 TIME: Json = {"type": "string", "format": "date-time"}
-ETAG = text('"[1-9][0-9]*"')
-TAGS: Json = {
-    **text(r'(\*|"[0-9]{1,18}"(, "[0-9]{1,18}"){0,3})'),
-    "examples": ["*", '"1"'],
-}
-REQUEST_ID_SCHEMA = text(REQUEST_ID.pattern)
+ETAG = inputs.text('"[1-9][0-9]*"')
+TAGS = inputs.text(r'(\*|"[0-9]{1,18}"(, "[0-9]{1,18}"){0,3})') | {"examples": ["*", '"1"']}
+REQUEST_ID_SCHEMA = inputs.text(REQUEST_ID.pattern)
 
 
 @lru_cache(maxsize=1)
@@ -78,9 +56,6 @@ def document(max_body_bytes: int, work_ms: int, work_cpu_ms: int) -> bytes:
     )
 
 
-# --- builders ---------------------------------------------------------------------------------
-
-
 def _ref(kind: str, name: str) -> Json:
     return {"$ref": f"#/components/{kind}/{name}"}
 
@@ -92,35 +67,28 @@ def _object(members: Json, optional: tuple[str, ...] = (), **more: Any) -> Json:
     return {**schema, "required": required} if required else schema
 
 
-def _header(description: str, schema: Schema, required: bool = True) -> Json:
+def _header(description: str, schema: Json, required: bool = True) -> Json:
     return {"description": description, "schema": schema, "required": required}
 
 
-def _content(schema: Schema, media: str = "application/json") -> Json:
+def _content(schema: Json, media: str = "application/json") -> Json:
     return {"content": {media: {"schema": schema}}}
 
 
 def _answer(description: str, schema: str = "", *headers: str) -> Json:
     """A response: its headers beside the identity, and the schema of its body if it has one."""
     names = ("X-Instance", "X-Boot", "X-Request-ID", *headers)
-    response = {
-        "description": description,
-        "headers": {name: _ref("headers", name) for name in names},
-    }
-    return response | (_content(_ref("schemas", schema)) if schema else {})
+    named = {name: _ref("headers", name) for name in names}
+    body = _content(_ref("schemas", schema)) if schema else {}
+    return {"description": description, "headers": named, **body}
 
 
-def _parameter(place: str, name: str, description: str, schema: Schema) -> Json:
-    return {
-        "name": name,
-        "in": place,
-        "description": description,
-        "schema": schema,
-        "required": place == "path",
-    }
+def _parameter(place: str, name: str, description: str, schema: Json) -> Json:
+    named: Json = {"name": name, "in": place, "description": description}
+    return named | {"schema": schema, "required": place == "path"}
 
 
-def _query(arguments: Iterable[Argument]) -> list[Json]:
+def _query(arguments: Iterable[inputs.Argument]) -> list[Json]:
     """The parameters that are query arguments."""
     return [_parameter("query", one.name, one.description, one.schema) for one in arguments]
 
@@ -149,9 +117,8 @@ def _operation(
     return described
 
 
-def _resource(path_parameters: Sequence[Json] = (), **operations: Json) -> Json:
+def _resource(get: Json, **others: Json) -> Json:
     """A path: its operations, and the HEAD and OPTIONS that every resource answers."""
-    get = operations["get"]
     responses = {}
     for status, response in get["responses"].items():
         whole = RESPONSES[status] if "$ref" in response else response
@@ -161,8 +128,7 @@ def _resource(path_parameters: Sequence[Json] = (), **operations: Json) -> Json:
     head = {**get, "operationId": f"{name}_head", "summary": summary, "responses": responses}
     allow = {"204": _answer("No content.", "", "Allow")}
     options = _operation(f"{name}_options", "The methods of this resource.", allow)
-    path: Json = {**operations, "head": head, "options": options}
-    return {**path, "parameters": [*path_parameters]} if path_parameters else path
+    return {"get": get, **others, "head": head, "options": options}
 
 
 def _links(entry_id: str) -> Json:
@@ -173,9 +139,11 @@ def _links(entry_id: str) -> Json:
     }
 
 
-# --- components -------------------------------------------------------------------------------
-
-DRAFT: Json = {"account": text(ACCOUNT_PATTERN), "amount": AMOUNT, "memo": {**MEMO, "default": ""}}
+DRAFT: Json = {
+    "account": inputs.text(entry.ACCOUNT_PATTERN),
+    "amount": inputs.AMOUNT,
+    "memo": {**MEMO, "default": ""},
+}
 SCHEMAS: Json = {
     "Error": _object({"error_code": STRING, "error_msg": STRING, "resolution": STRING}),
     "Draft": _object(DRAFT, optional=("memo",)),
@@ -192,11 +160,15 @@ SCHEMAS: Json = {
     ),
     "Page": _object(
         {
-            "entries": {"type": "array", "maxItems": MAX_LIMIT, "items": _ref("schemas", "Entry")},
+            "entries": {
+                "type": "array",
+                "maxItems": entry.MAX_LIMIT,
+                "items": _ref("schemas", "Entry"),
+            },
             "next_cursor": {
                 "description": "Where the next page starts; null on the last page.",
                 "type": ["string", "null"],
-                "pattern": f"^{CURSOR_PATTERN}$",
+                "pattern": f"^{entry.CURSOR_PATTERN}$",
             },
         }
     ),
@@ -206,7 +178,7 @@ SCHEMAS: Json = {
     ),
     "Fanout": _object(
         {
-            "n": integer(1, MAX_CALLS),
+            "n": inputs.integer(1, inputs.MAX_CALLS),
             "answers": {
                 "type": "array",
                 "items": _object({"instance": NAME, "boot": NAME, "status": {"const": 200}}),
@@ -217,6 +189,7 @@ SCHEMAS: Json = {
 }
 
 REPLAY = "Idempotent-Replayed"
+CREATED = _answer("Created.", "Entry", "ETag", "Location", REPLAY)
 HEADERS: Json = {
     "X-Instance": _header("The instance that answered.", STRING),
     "X-Boot": _header("This start of its process: pid and start time in clock ticks.", STRING),
@@ -228,7 +201,7 @@ HEADERS: Json = {
         {"const": "true"},
         required=False,
     ),
-    "Retry-After": _header("Seconds.", text("[1-9][0-9]*")),
+    "Retry-After": _header("Seconds.", inputs.text("[1-9][0-9]*")),
     "Allow": _header("The methods that this resource takes.", STRING),
 }
 
@@ -261,7 +234,7 @@ PARAMETERS: Json = {
         "Idempotency-Key",
         "Makes the write harmless to repeat: it is applied once, and every repetition within 24 h"
         " gets the stored answer.",
-        text(KEY_PATTERN),
+        inputs.text(inputs.KEY_PATTERN),
     ),
     "if_match": _parameter("header", "If-Match", "The state the entry must be in.", TAGS),
     "if_none_match": _parameter(
@@ -270,73 +243,41 @@ PARAMETERS: Json = {
 }
 
 
-# --- paths ------------------------------------------------------------------------------------
-
-
 def _paths(work_ms: int, work_cpu_ms: int) -> Json:
-    sent = _answer("The bytes.") | _content(BINARY, "application/octet-stream")
-    this = _answer("This document.") | _content({"type": "object"})
-    paths = {
-        "/api/v1/whoami": _resource(
-            get=_operation(
-                "whoami", "Who answers.", {"200": _answer("The process that answers.", "Whoami")}
-            )
-        ),
-        "/api/v1/work": _resource(
-            get=_operation(
-                "work",
-                "Wait, burn CPU, send a body.",
-                {"200": sent},
-                "422",
-                _query(work(work_ms, work_cpu_ms)),
-            )
-        ),
+    whoami = {"200": _answer("The process that answers.", "Whoami")}
+    binary = {**STRING, "format": "binary"}
+    sent = {"200": _answer("The bytes.") | _content(binary, "application/octet-stream")}
+    limits = _query(inputs.work(work_ms, work_cpu_ms))
+    work = _operation("work", "Wait, burn CPU, send a body.", sent, "422", limits)
+    join = "Call the web service n times at once and join the answers."
+    joined = {"200": _answer("All calls were answered.", "Fanout")}
+    this = {"200": _answer("This document.") | _content({"type": "object"})}
+    return {
+        "/api/v1/whoami": _resource(_operation("whoami", "Who answers.", whoami)),
+        **({"/api/v1/work": _resource(work)} if work_ms else {}),
         "/api/v1/fanout": _resource(
-            get=_operation(
-                "fanout",
-                "Call the web service n times at once and join the answers.",
-                {"200": _answer("All calls were answered.", "Fanout")},
-                "422 502",
-                _query(FANOUT),
-            )
+            _operation("fanout", join, joined, "422 502", _query(inputs.FANOUT))
         ),
-        "/api/v1/openapi.json": _resource(
-            get=_operation("openapi", "This document.", {"200": this})
-        ),
+        "/api/v1/openapi.json": _resource(_operation("openapi", "This document.", this)),
         "/api/v1/entries": _entries(),
         "/api/v1/entries/{id}": _entry_by_id(),
     }
-    if not work_ms:
-        del paths["/api/v1/work"]
-    return paths
 
 
 def _entries() -> Json:
-    created = _answer("Created.", "Entry", "ETag", "Location", REPLAY)
-    created["links"] = _links("$response.body#/id")
+    page = {"200": _answer("A page.", "Page")}
+    filters = _query(inputs.FILTERS)
+    add = "Add an entry, under a new id unless the body chooses one."
+    added = {"201": CREATED | {"links": _links("$response.body#/id")}}
     return _resource(
-        get=_operation(
-            "list_entries",
-            "List entries, newest first.",
-            {"200": _answer("A page.", "Page")},
-            "422 503",
-            _query(FILTERS),
-        ),
-        post=_operation(
-            "add_entry",
-            "Add an entry, under a new id unless the body chooses one.",
-            {"201": created},
-            "409 422 503 504",
-            ["key"],
-            "NewDraft",
-        ),
+        _operation("list_entries", "List entries, newest first.", page, "422 503", filters),
+        post=_operation("add_entry", add, added, "409 422 503 504", ["key"], "NewDraft"),
     )
 
 
 def _entry_by_id() -> Json:
-    created = _answer("Created.", "Entry", "ETag", "Location", REPLAY)
-    changed = _answer("The entry as it is now.", "Entry", "ETag", REPLAY)
-    created["links"] = changed["links"] = _links("$request.path.id")
+    links = {"links": _links("$request.path.id")}
+    changed = {"200": _answer("The entry as it is now.", "Entry", "ETag", REPLAY) | links}
     found = {
         "200": _answer("The entry.", "Entry", "ETag"),
         "304": _answer("The client's copy is current.", "", "ETag"),
@@ -345,14 +286,13 @@ def _entry_by_id() -> Json:
     write = ["key", *conditions]
     failures = "404 412 422 503 504"
     replace = "Create the entry, or replace all of it."
-    replaced = {"200": changed, "201": created}
+    replaced = changed | {"201": CREATED | links}
+    change = "Change some members."
     gone = {"204": _answer("Deleted.", "", REPLAY)}
-    return _resource(
-        [_parameter("path", "id", "The entry's id.", ENTRY_ID)],
-        get=_operation("get_entry", "The entry.", found, "404 412 503", conditions),
+    path = _resource(
+        _operation("get_entry", "The entry.", found, "404 412 503", conditions),
         put=_operation("put_entry", replace, replaced, "412 422 503 504", write, "Draft"),
-        patch=_operation(
-            "change_entry", "Change some members.", {"200": changed}, failures, write, "Changes"
-        ),
+        patch=_operation("change_entry", change, changed, failures, write, "Changes"),
         delete=_operation("delete_entry", "Delete the entry.", gone, failures, write),
     )
+    return path | {"parameters": [_parameter("path", "id", "The entry's id.", ENTRY_ID)]}
