@@ -4,13 +4,13 @@ A storage looks up the key (`replay`), then the entry, calls `decide`, and carri
 the change, the row in the effects table, and the answer stored with the key, all of it or nothing.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
-import msgspec
 from msgspec import UNSET, Struct
+from msgspec.structs import asdict, replace
 
 from services.api.errors import ApiError
-from services.api.ledger.entry import Draft, Key, LedgerEntry, Write, WriteAnswer, encode
+from services.api.ledger.entry import Key, LedgerEntry, Write, WriteAnswer, encode
 from services.common.identity import Identity
 
 
@@ -30,7 +30,7 @@ def replay(key: Key, fingerprint: bytes, answer: WriteAnswer) -> WriteAnswer:
     """The answer to a write whose key is stored, with this fingerprint and this answer."""
     if fingerprint != key.fingerprint:
         return _refusal(ApiError("idempotency_key_reused", key=key.text))
-    return msgspec.structs.replace(answer, replayed=True)
+    return replace(answer, replayed=True)
 
 
 def decide(
@@ -42,8 +42,7 @@ def decide(
     `deleted_version` is the version that its deletion had, 0 if it was never deleted. `now` is
     RFC 3339 in UTC.
     """
-    refusal = _refused(write, entry)
-    if refusal is not None:
+    if refusal := _refused(write, entry):
         return _refusal(refusal), None
     if entry is None:
         return _insert(write, deleted_version + 1, now)
@@ -69,30 +68,23 @@ def precondition_failed(header: str, entry_id: str, entry: LedgerEntry | None) -
 
 
 def _insert(write: Write, version: int, now: str) -> tuple[WriteAnswer, Change]:
-    draft = write.body
-    assert isinstance(draft, Draft)
-    entry = LedgerEntry(
-        id=write.entry_id,
-        account=draft.account,
-        amount=int(draft.amount),
-        memo=draft.memo,
-        version=version,
-        created_at=now,
-        updated_at=now,
-    )
+    members = _members(write) | {"id": write.entry_id}
+    entry = LedgerEntry(**members, version=version, created_at=now, updated_at=now)
     location = f"/api/v1/entries/{entry.id}"
     answer = WriteAnswer(201, encode(entry), etag=entry.etag, location=location)
     return answer, Change("insert", entry, version)
 
 
 def _update(write: Write, entry: LedgerEntry, now: str) -> tuple[WriteAnswer, Change]:
-    assert write.body is not None
-    given = msgspec.structs.asdict(write.body)
-    members = {name: value for name, value in given.items() if value is not UNSET}
-    if "amount" in members:
-        members["amount"] = int(members["amount"])
-    entry = msgspec.structs.replace(entry, **members, version=entry.version + 1, updated_at=now)
+    entry = replace(entry, **_members(write), version=entry.version + 1, updated_at=now)
     return WriteAnswer(200, encode(entry), etag=entry.etag), Change("update", entry, entry.version)
+
+
+def _members(write: Write) -> dict[str, Any]:
+    """The members of an entry that the body of a write gives."""
+    assert write.body is not None
+    given = {name: value for name, value in asdict(write.body).items() if value is not UNSET}
+    return given | ({"amount": int(given["amount"])} if "amount" in given else {})
 
 
 def _refusal(error: ApiError) -> WriteAnswer:
