@@ -33,6 +33,7 @@ MAX_DIGITS = 20  # more than any limit here needs; int() of a long text takes qu
 MAX_BYTES = 16 * 1024 * 1024  # GET /api/v1/work?bytes=
 MAX_CALLS = 32  # GET /api/v1/fanout?n=
 TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
+ONE_TAG = re.compile(rf"\*|{TAG}")
 TAGS = re.compile(rf"\*|{TAG}(?:[ \t]*,[ \t]*{TAG})*")
 TAGS_FORM = '* or entity tags such as "3", separated by commas'
 
@@ -94,20 +95,19 @@ def read_query(request: HTTPServerRequest, arguments: Sequence[Argument] = ()) -
     """The query arguments by name; one that is absent is its default, or None.
 
     Raises:
-        ApiError: 400, an argument is unknown, given twice, not UTF-8 or of another form; 422, it
-            is out of range.
+        ApiError: 400, one is unknown, repeated, not UTF-8 or of another form; 422, out of range.
     """
     known = {one.name for one in arguments}
     given: dict[str, str] = {}
     for name, values in request.query_arguments.items():
         if name not in known:
-            raise query_malformed(f"Query argument {shown(name)} is unknown.", known)
+            raise _query_malformed(f"Query argument {shown(name)} is unknown.", known)
         if len(values) > 1:
-            raise query_malformed(f"Query argument {name} is given {len(values)} times.", known)
+            raise _query_malformed(f"Query argument {name} is given {len(values)} times.", known)
         try:
             given[name] = values[0].decode()
         except UnicodeDecodeError:
-            raise query_malformed(f"Query argument {name} is not UTF-8.", known) from None
+            raise _query_malformed(f"Query argument {name} is not UTF-8.", known) from None
     return {one.name: _value(one, given.get(one.name), known) for one in arguments}
 
 
@@ -118,18 +118,17 @@ def _value(argument: Argument, text: str | None, known: set[str]) -> int | str |
         return default
     if schema["type"] == "string":
         if not re.fullmatch(schema["pattern"], text):
-            raise query_malformed(f"{name} = {shown(text)} {problem}.", known)
+            raise _query_malformed(f"{name} = {shown(text)} {problem}.", known)
         return text
     if not INTEGER.fullmatch(text):
-        raise query_malformed(f"{name} = {shown(text)} {problem}.", [name])
+        raise _query_malformed(f"{name} = {shown(text)} {problem}.", [name])
     low, high = schema["minimum"], schema["maximum"]
     if len(text) > MAX_DIGITS or not low <= int(text) <= high:
         raise ApiError("out_of_range", name=name, value=text, low=low, high=high)
     return int(text)
 
 
-def query_malformed(problem: str, known: Iterable[str]) -> ApiError:
-    """400: a query argument is unknown, repeated or not of its type."""
+def _query_malformed(problem: str, known: Iterable[str]) -> ApiError:
     names = ", ".join(sorted(known))
     allowed = f"Known query arguments: {names}." if names else "This resource takes no arguments."
     return ApiError("query_malformed", problem=problem, allowed=allowed)
@@ -159,11 +158,7 @@ def key_text(headers: HTTPHeaders) -> str | None:
 
 
 def read_key(request: HTTPServerRequest) -> Key | None:
-    """The key of a write, if it has one.
-
-    Raises:
-        ApiError: 400, the header is malformed.
-    """
+    """The key of a write, if it has one; raises as `key_text` does."""
     key = key_text(request.headers)
     if key is None:
         return None
@@ -177,17 +172,9 @@ def read_key(request: HTTPServerRequest) -> Key | None:
 
 
 def read_conditions(headers: HTTPHeaders) -> Conditions:
-    """If-Match and If-None-Match.
-
-    Raises:
-        ApiError: 400, one of them is malformed.
-    """
-    return Conditions(*(_tags(headers, name) for name in CONDITIONS))
-
-
-def _tags(headers: HTTPHeaders, name: str) -> frozenset[str] | None:
-    value = _header(headers, name, TAGS, TAGS_FORM)
-    return None if value is None else frozenset(re.findall(rf"\*|{TAG}", value))
+    """If-Match and If-None-Match; raises an ApiError 400 if one of them is malformed."""
+    given = [_header(headers, name, TAGS, TAGS_FORM) for name in CONDITIONS]
+    return Conditions(*(one if one is None else frozenset(ONE_TAG.findall(one)) for one in given))
 
 
 def read_body(request: HTTPServerRequest, decoder: msgspec.json.Decoder[Body]) -> Body:

@@ -105,7 +105,7 @@ class LedgerStore(ABC):
         """Execute `write` and answer once its effect is durable.
 
         Raises:
-            ApiError: 503, when the storage is locked or too much is waiting; nothing was written.
+            ApiError: 503, the storage is locked, away or has too much waiting; nothing was written.
         """
 
     @abstractmethod
