@@ -14,7 +14,7 @@ import msgspec
 from services.api.__main__ import main
 from services.api.http import entries, handlers
 from services.api.ledger import rules
-from services.api.ledger.entry import EntryList, LedgerEntry, Query, Write, WriteAnswer, timestamp
+from services.api.ledger.entry import EntryList, LedgerEntry, Write, WriteAnswer, timestamp
 from services.api.ledger.sqlite import SqliteLedger as Ledger
 from services.api.ledger.tables import Transaction, find_entry
 from services.common.rows import Execution, Rows
@@ -54,7 +54,7 @@ def throws_values_away() -> None:
         else:
             keep(self, change)
 
-    async def no_list(_self: Any, _query: Query) -> EntryList:
+    async def no_list(_self: Any, **_wanted: Any) -> EntryList:
         return EntryList([], None)
 
     keep = Transaction._carry_out
@@ -65,7 +65,7 @@ def throws_values_away() -> None:
 def returns_empty_lists() -> None:
     """A list shows nothing."""
 
-    async def no_list(_self: Any, _query: Query) -> EntryList:
+    async def no_list(_self: Any, **_wanted: Any) -> EntryList:
         return EntryList([], None)
 
     _set(Ledger, "list", no_list)
@@ -76,10 +76,10 @@ def returns_old_lists() -> None:
     honest = Ledger.list
     kept: list[EntryList] = []
 
-    async def old_list(self: Any, query: Query) -> EntryList:
+    async def old_list(self: Any, limit: int, **wanted: Any) -> EntryList:
         if not kept:
-            page = await honest(self, query)
-            if len(page.entries) < query.limit:
+            page = await honest(self, limit, **wanted)
+            if len(page.entries) < limit:
                 return page
             kept.append(page)
         return kept[0]

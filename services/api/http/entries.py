@@ -18,7 +18,6 @@ from services.api.ledger.entry import (
     Draft,
     NewDraft,
     Op,
-    Query,
     Write,
     encode,
     read_amount,
@@ -59,7 +58,7 @@ class Entries(LedgerHandler):
         # To clients a cursor means nothing: it stands for a place in the list.
         cursor = wanted.pop("cursor")
         before = None if cursor is None else int(cursor[1:], 16)
-        page = await self.service.ledger.list(Query(**wanted, before=before))
+        page = await self.service.ledger.list(**wanted, before=before)
         following = None if page.next_before is None else f"c{page.next_before:x}"
         self.finish(msgspec.json.encode({"entries": page.entries, "next_cursor": following}))
 

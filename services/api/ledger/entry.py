@@ -154,16 +154,6 @@ class WriteAnswer(Struct, frozen=True):
         return "applied" if self.status < 400 else "none"
 
 
-class Query(Struct, frozen=True):
-    """Which entries to list: newest first, at most `limit`, only those before `before`."""
-
-    limit: int
-    account: str | None = None
-    min_amount: int | None = None
-    max_amount: int | None = None
-    before: int | None = None
-
-
 class EntryList(Struct, frozen=True):
     """Some entries, and where the next page starts (None: there is none)."""
 

@@ -8,18 +8,13 @@ name in double quotes is a column, in MariaDB by ANSI_QUOTES.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from msgspec.structs import asdict
 
 from services.api.ledger import rules
-from services.api.ledger.entry import EntryList, LedgerEntry, Query, Write, WriteAnswer, timestamp
+from services.api.ledger.entry import EntryList, LedgerEntry, Write, WriteAnswer, timestamp
 from services.common.identity import Identity
-
-if TYPE_CHECKING:
-    import sqlite3
-
-    from sqlalchemy import CursorResult
 
 SCHEMA_VERSION = 2
 
@@ -73,7 +68,7 @@ FROM_VERSION_1 = "ALTER TABLE effects ADD COLUMN amount BIGINT"
 COLUMNS = ", ".join(LedgerEntry.__struct_fields__)
 ENTRY_BY_ID = f"SELECT {COLUMNS} FROM entries WHERE id = :id"
 STORED_ANSWER = 'SELECT fingerprint, status, body, etag, location FROM {} WHERE "key" = :key'
-# The member of a query -> what it asks of an entry.
+# What a list may be limited by -> what that asks of an entry.
 FILTERS = {
     "before": "seq < :before",
     "account": "account = :account",
@@ -81,15 +76,14 @@ FILTERS = {
     "max_amount": "amount <= :max_amount",
 }
 
-
-# Executes a statement with a value for each of its `:names`.
-Execute = Callable[[str, Mapping[str, object]], "sqlite3.Cursor | CursorResult[Any]"]
+# Executes a statement with a value for each of its `:names`; the cursor of SQLite or SQLAlchemy.
+Execute = Callable[[str, Mapping[str, object]], Any]
 
 
 def find_entry(execute: Execute, entry_id: str, statement: str = ENTRY_BY_ID) -> LedgerEntry | None:
     """The entry, or None."""
     row = execute(statement, {"id": entry_id}).fetchone()
-    return row and LedgerEntry(*row)
+    return LedgerEntry(*row) if row else None
 
 
 class LedgerStore(ABC):
@@ -116,16 +110,15 @@ class LedgerStore(ABC):
         """The entry, or None."""
         return await self.read(lambda execute: find_entry(execute, entry_id))
 
-    async def list(self, query: Query) -> EntryList:
-        """The entries that `query` asks for, newest first."""
-        wanted = asdict(query)
+    async def list(self, limit: int, **wanted: str | int | None) -> EntryList:
+        """The newest entries, at most `limit`, within those of FILTERS that are not None."""
         given = [clause for name, clause in FILTERS.items() if wanted[name] is not None]
         where = f"WHERE {' AND '.join(given)} " if given else ""
         statement = f"SELECT seq, {COLUMNS} FROM entries {where}ORDER BY seq DESC LIMIT :limit"
-        values = wanted | {"limit": query.limit + 1}
+        values = wanted | {"limit": limit + 1}
         rows = await self.read(lambda execute: execute(statement, values).fetchall())
-        shown = rows[: query.limit]
-        more = len(rows) > query.limit
+        shown = rows[:limit]
+        more = len(rows) > limit
         return EntryList([LedgerEntry(*row[1:]) for row in shown], shown[-1][0] if more else None)
 
     @abstractmethod
