@@ -120,7 +120,7 @@ async def serve(settings: ApiSettings, booted: Callable[[], None]) -> None:
         server.add_sockets(sockets)
         service.notifier.ready(asyncio.get_running_loop().call_later)
         calm = asyncio.create_task(_when_calm(service, booted))
-        service.metrics.watch_loop()
+        service.watch_loop()
         log.info("%s %s listens at %s", identity.instance, identity.boot, settings.address)
         await stop.wait()
         calm.cancel()

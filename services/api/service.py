@@ -18,15 +18,24 @@ LAG_PERIOD_S = 0.25
 LAG_SAMPLES = 40  # the last ten seconds
 
 
-class Metrics:
-    """Counts of finished requests by method and status, and how late the loop runs its timers.
+@dataclass
+class Service:
+    """The state of this process; everything in it belongs to the event loop."""
 
-    The text is written by hand: a library for it would make every boot slower.
-    """
-
-    def __init__(self) -> None:
-        self.requests: Counter[tuple[str, int]] = Counter()
-        self._lags: deque[float] = deque([0.0], maxlen=LAG_SAMPLES)
+    identity: Identity
+    settings: ApiSettings
+    rows: Rows
+    ledger: LedgerStore
+    notifier: Notifier = field(default_factory=Notifier.from_environment)
+    # One object for each request from its first header line until its answer is with the kernel.
+    in_flight: set[object] = field(default_factory=set)
+    draining: bool = False
+    # Made by the first request of the admin socket.
+    faults: "Faults | None" = None
+    # Finished requests by method and status.
+    requests: Counter[tuple[str, int]] = field(default_factory=Counter)
+    # How late the event loop has run its last timers.
+    lags: deque[float] = field(default_factory=lambda: deque([0.0], maxlen=LAG_SAMPLES))
 
     def watch_loop(self) -> None:
         """Sample the lag of the running event loop from now on."""
@@ -36,15 +45,14 @@ class Metrics:
         def sample() -> None:
             nonlocal planned
             now = loop.time()
-            self._lags.append(now - planned)
+            self.lags.append(now - planned)
             planned = now + LAG_PERIOD_S
             loop.call_at(planned, sample)
 
         loop.call_at(planned, sample)
 
-    def text(self, service: "Service") -> str:
-        """All metrics in Prometheus' text format."""
-        ledger = service.ledger
+    def metrics(self) -> str:
+        """All metrics in Prometheus' text format, by hand: a library would make boots slower."""
         lines = [
             "# HELP bulkhead_api_requests_total Requests answered, probes included.",
             "# TYPE bulkhead_api_requests_total counter",
@@ -55,13 +63,13 @@ class Metrics:
         ]
         operations = "Writes in those transactions; divided by commits: operations per commit."
         for name, value, meaning in (
-            ("in_flight", len(service.in_flight), "Requests in progress, this one included."),
-            ("rows_dropped_total", service.rows.dropped, "Rows that could not be written."),
-            ("ledger_commits_total", ledger.commits, "Transactions committed."),
-            ("ledger_operations_total", ledger.operations, operations),
-            ("ledger_waiting", ledger.waiting, "Writes queued or being committed."),
-            ("loop_lag_seconds", self._lags[-1], "Lateness of the last timer."),
-            ("loop_lag_max_seconds", max(self._lags), "Worst lateness in 10 s."),
+            ("in_flight", len(self.in_flight), "Requests in progress, this one included."),
+            ("rows_dropped_total", self.rows.dropped, "Rows that could not be written."),
+            ("ledger_commits_total", self.ledger.commits, "Transactions committed."),
+            ("ledger_operations_total", self.ledger.operations, operations),
+            ("ledger_waiting", self.ledger.waiting, "Writes queued or being committed."),
+            ("loop_lag_seconds", self.lags[-1], "Lateness of the last timer."),
+            ("loop_lag_max_seconds", max(self.lags), "Worst lateness in 10 s."),
         ):
             counter = name.endswith("_total")
             lines += [
@@ -70,20 +78,3 @@ class Metrics:
                 f"bulkhead_api_{name} {value if counter else format(value, '.6g')}",
             ]
         return "\n".join(lines) + "\n"
-
-
-@dataclass
-class Service:
-    """The state of this process; everything in it belongs to the event loop."""
-
-    identity: Identity
-    settings: ApiSettings
-    rows: Rows
-    ledger: LedgerStore
-    metrics: Metrics = field(default_factory=Metrics)
-    notifier: Notifier = field(default_factory=Notifier.from_environment)
-    # One object for each request from its first header line until its answer is with the kernel.
-    in_flight: set[object] = field(default_factory=set)
-    draining: bool = False
-    # Made by the first request of the admin socket.
-    faults: "Faults | None" = None

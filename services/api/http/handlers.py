@@ -103,7 +103,7 @@ class BaseHandler(RequestHandler):
         status, method = self.get_status(), self.request.method
         # A client may invent any method; it must not be able to make up any number of lines.
         known = method if method in self.SUPPORTED_METHODS else "other"
-        self.service.metrics.requests[known, status] += 1
+        self.service.requests[known, status] += 1
         if self._execution is not None:
             self.service.rows.end(self._execution, status)
         self.service.notifier.heartbeat_if_due()
@@ -210,7 +210,7 @@ class MetricsPage(BaseHandler):
 
     def get(self) -> None:
         self.set_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-        self.finish(self.service.metrics.text(self.service))
+        self.finish(self.service.metrics())
 
 
 class WhoamiHandler(BaseHandler):
@@ -265,11 +265,7 @@ class Fanout(BaseHandler):
     """Several sub-requests at once, answered as one."""
 
     async def get(self) -> None:
-        """Answer with the process that answered each of the `n` calls.
-
-        Raises:
-            ApiError: 502, some call failed.
-        """
+        """Answer with the process that answered each of `n` calls, or an ApiError 502."""
         (n,) = inputs.read_query(self.request, inputs.FANOUT).values()
         answers = await asyncio.gather(*(self._call(number) for number in range(1, n + 1)))
         causes = Counter(answer for answer in answers if isinstance(answer, str))
@@ -302,8 +298,5 @@ class Fanout(BaseHandler):
             return f"{type(error).__name__}: {error}"
         if answer.code != 200:
             return f"status {answer.code}"
-        return {
-            "instance": answer.headers.get("X-Instance"),
-            "boot": answer.headers.get("X-Boot"),
-            "status": answer.code,
-        }
+        instance, boot = answer.headers.get("X-Instance"), answer.headers.get("X-Boot")
+        return {"instance": instance, "boot": boot, "status": answer.code}
