@@ -3,9 +3,9 @@
 import sys
 
 from services.api.__main__ import main
-from services.api.http import entries
+from services.api.http import inputs
 
-setattr(entries, "read_key", lambda _request: None)  # noqa: B010 - it is not ours to assign
+setattr(inputs, "read_key", lambda _request: None)  # noqa: B010 - it is not ours to assign
 
 if __name__ == "__main__":
     sys.exit(main())

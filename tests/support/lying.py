@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from services.api.__main__ import main
-from services.api.http import entries, handlers
+from services.api.http import handlers, inputs
 from services.api.ledger import rules
 from services.api.ledger.entry import EntryList, LedgerEntry, Write, WriteAnswer, timestamp
 from services.api.ledger.sqlite import SqliteLedger as Ledger
@@ -137,7 +137,7 @@ def ignores_versions() -> None:
 
 def forgets_keys() -> None:
     """No key is kept with its effect."""
-    _set(entries, "read_key", lambda _request: None)
+    _set(inputs, "read_key", lambda _request: None)
 
 
 def writes_no_rows() -> None:

@@ -1,6 +1,5 @@
 """The ledger over HTTP: /api/v1/entries and /api/v1/entries/{id}."""
 
-import re
 import uuid
 from decimal import Decimal
 
@@ -8,22 +7,10 @@ import msgspec
 from msgspec import UNSET
 
 from services.api.errors import ApiError
+from services.api.http import inputs
 from services.api.http.handlers import BaseHandler
-from services.api.http.inputs import FILTERS, read_body, read_conditions, read_key, read_query
 from services.api.ledger import rules
-from services.api.ledger.entry import (
-    ENTRY_ID_PATTERN,
-    Changes,
-    Conditions,
-    Draft,
-    NewDraft,
-    Op,
-    Write,
-    encode,
-    read_amount,
-)
-
-ENTRY_ID = re.compile(ENTRY_ID_PATTERN)
+from services.api.ledger.entry import Changes, Conditions, Draft, NewDraft, Op, Write, read_amount
 
 # Tornado decodes no JSON: the bodies go straight into typed objects.
 DRAFT = msgspec.json.Decoder(Draft, dec_hook=read_amount, float_hook=Decimal)
@@ -36,8 +23,10 @@ class LedgerHandler(BaseHandler):
 
     async def execute(self, op: Op, entry_id: str, body: Draft | Changes | None = None) -> None:
         """Execute a write and answer with exactly what the ledger has stored."""
-        conditions = Conditions() if op == "create" else read_conditions(self.request.headers)
-        write = Write(op, entry_id, self.request_id, body, conditions, read_key(self.request))
+        headers = self.request.headers
+        conditions = Conditions() if op == "create" else inputs.read_conditions(headers)
+        key = inputs.read_key(self.request)
+        write = Write(op, entry_id, self.request_id, body, conditions, key)
         answer = await self.service.ledger.apply(write)
         self.note_effect(answer.effect)
         self.set_status(answer.status)
@@ -54,7 +43,7 @@ class Entries(LedgerHandler):
 
     async def get(self) -> None:
         """List entries, newest first."""
-        wanted = read_query(self.request, FILTERS)
+        wanted = inputs.read_query(self.request, inputs.FILTERS)
         # To clients a cursor means nothing: it stands for a place in the list.
         cursor = wanted.pop("cursor")
         before = None if cursor is None else int(cursor[1:], 16)
@@ -64,8 +53,8 @@ class Entries(LedgerHandler):
 
     async def post(self) -> None:
         """Add an entry, under a new id unless the client chose one."""
-        read_query(self.request)
-        draft = read_body(self.request, NEW_DRAFT)
+        inputs.read_query(self.request)
+        draft = inputs.read_body(self.request, NEW_DRAFT)
         entry_id = uuid.uuid4().hex if draft.id is UNSET else draft.id
         await self.execute("create", entry_id, draft)
 
@@ -75,14 +64,14 @@ class EntryById(LedgerHandler):
 
     def check(self) -> None:
         """Raise an ApiError 400 if the id or a query argument is malformed."""
-        read_query(self.request)
+        inputs.read_query(self.request)
         entry_id = self.path_args[0]
-        if not ENTRY_ID.fullmatch(entry_id):
+        if not inputs.ENTRY_ID.fullmatch(entry_id):
             raise ApiError("entry_id_malformed", entry_id=entry_id)
 
     async def get(self, entry_id: str) -> None:
         """Answer with the entry, or 304 (the client has it), 404, 412 (If-Match does not hold)."""
-        conditions = read_conditions(self.request.headers)
+        conditions = inputs.read_conditions(self.request.headers)
         entry = await self.service.ledger.get(entry_id)
         if entry is None:
             raise ApiError("entry_not_found", entry_id=entry_id)
@@ -94,14 +83,14 @@ class EntryById(LedgerHandler):
             self.set_status(304)
             self.finish()
         else:
-            self.finish(encode(entry))
+            self.finish(msgspec.json.encode(entry))
 
     async def put(self, entry_id: str) -> None:
-        await self.execute("replace", entry_id, read_body(self.request, DRAFT))
+        await self.execute("replace", entry_id, inputs.read_body(self.request, DRAFT))
 
     async def patch(self, entry_id: str) -> None:
         """Change some members; raise an ApiError 422 if there is nothing to change."""
-        changes = read_body(self.request, CHANGES)
+        changes = inputs.read_body(self.request, CHANGES)
         if changes == Changes():
             problem = "The body changes nothing: give account, amount or memo."
             raise ApiError("body_invalid", problem=problem)

@@ -9,15 +9,8 @@ import msgspec
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
 
 from services.api.errors import ApiError, shown
-from services.api.ledger.entry import (
-    ACCOUNT_PATTERN,
-    CURSOR_PATTERN,
-    DEFAULT_LIMIT,
-    MAX_AMOUNT,
-    MAX_LIMIT,
-    Conditions,
-    Key,
-)
+from services.api.ledger import entry
+from services.api.ledger.entry import Conditions, Key
 
 # The prefix of the proxy's own keys, which no client may choose.
 PROXY_KEY = "proxy:"
@@ -26,6 +19,7 @@ KEY = re.compile(KEY_PATTERN)
 KEY_FORM = (
     f"1 to 255 of the characters A-Z a-z 0-9 . _ : ~ + / = @ -, and not {PROXY_KEY} at the start"
 )
+ENTRY_ID = re.compile(entry.ENTRY_ID_PATTERN)
 PROXY_REQUEST = re.compile(r"[A-Za-z0-9._-]{1,128}")
 PROXY_FORM = "1 to 128 of the characters A-Z a-z 0-9 . _ -"
 INTEGER = re.compile(r"-?[0-9]+")
@@ -65,16 +59,17 @@ def text(pattern: str) -> dict[str, Any]:
     return {"type": "string", "pattern": f"^{pattern}$"}
 
 
-AMOUNT = integer(-MAX_AMOUNT, MAX_AMOUNT)
+LIMIT = integer(1, entry.MAX_LIMIT, default=entry.DEFAULT_LIMIT)
+AMOUNT = integer(-entry.MAX_AMOUNT, entry.MAX_AMOUNT)
 FILTERS = (
-    Argument("account", "Only this account.", text(ACCOUNT_PATTERN), "is no account name"),
+    Argument("account", "Only this account.", text(entry.ACCOUNT_PATTERN), "is no account name"),
     Argument("min_amount", "Only amounts from here.", AMOUNT),
     Argument("max_amount", "Only amounts up to here.", AMOUNT),
-    Argument("limit", "Entries on a page.", integer(1, MAX_LIMIT, default=DEFAULT_LIMIT)),
+    Argument("limit", "Entries on a page.", LIMIT),
     Argument(
         "cursor",
         "next_cursor of the page before, unchanged.",
-        text(CURSOR_PATTERN),
+        text(entry.CURSOR_PATTERN),
         "is not one of ours",
     ),
 )

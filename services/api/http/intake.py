@@ -34,29 +34,25 @@ BARE_REFUSAL = b"HTTP/1.1 400 Bad Request\r\n\r\n"
 UNPARSED = "The request line or a header has a character or a form that HTTP does not allow."
 
 
+Delegate = httputil.HTTPMessageDelegate
+
+
 class Intake(Application):
     """The application, behind a check of every request."""
 
-    def start_request(
-        self, server_conn: object, request_conn: httputil.HTTPConnection
-    ) -> httputil.HTTPMessageDelegate:
+    def start_request(self, server_conn: object, request_conn: httputil.HTTPConnection) -> Delegate:
         inner = super().start_request(server_conn, request_conn)
         return RequestIntake(self, inner, request_conn)
 
 
-class RequestIntake(httputil.HTTPMessageDelegate):
+class RequestIntake(Delegate):
     """One request on its way in."""
 
-    def __init__(
-        self,
-        app: Intake,
-        inner: httputil.HTTPMessageDelegate,
-        request_conn: httputil.HTTPConnection,
-    ) -> None:
+    def __init__(self, app: Intake, inner: Delegate, connection: httputil.HTTPConnection) -> None:
         self._app = app
         self._service: Service = app.settings["service"]
-        self._connection = request_conn
-        self._inner: httputil.HTTPMessageDelegate | None = inner
+        self._connection = connection
+        self._inner: Delegate | None = inner
         self._limit = self._service.settings.max_body_bytes
         self._received = 0
         self._refusal: ApiError | None = None

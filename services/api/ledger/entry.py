@@ -115,15 +115,12 @@ class Conditions(Struct, frozen=True):
 
     def failed(self, etag: str | None) -> str | None:
         """The name of the header that does not hold for `etag` (None: no entry), if one does."""
-        if self.if_match is not None and not _matches(self.if_match, etag):
+        held: set[str] = set() if etag is None else {"*", etag}
+        if self.if_match is not None and not held & self.if_match:
             return "If-Match"
         # Here weak tags count (RFC 9110, 13.1.2).
-        unwanted = frozenset(tag.removeprefix("W/") for tag in self.if_none_match or ())
-        return "If-None-Match" if _matches(unwanted, etag) else None
-
-
-def _matches(tags: frozenset[str], etag: str | None) -> bool:
-    return etag is not None and ("*" in tags or etag in tags)
+        unwanted = {tag.removeprefix("W/") for tag in self.if_none_match or ()}
+        return "If-None-Match" if held & unwanted else None
 
 
 class Write(Struct, frozen=True):
@@ -170,5 +167,4 @@ encode = msgspec.json.Encoder().encode
 
 def timestamp(at: float) -> str:
     """Unix seconds as entries have them: RFC 3339 in UTC, to the millisecond."""
-    moment = datetime.fromtimestamp(at, UTC)
-    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -29,7 +29,8 @@ class Change(Struct, frozen=True):
 def replay(key: Key, fingerprint: bytes, answer: WriteAnswer) -> WriteAnswer:
     """The answer to a write whose key is stored, with this fingerprint and this answer."""
     if fingerprint != key.fingerprint:
-        return _refusal(ApiError("idempotency_key_reused", key=key.text))
+        error = ApiError("idempotency_key_reused", key=key.text)
+        return WriteAnswer(error.status_code, error.body())
     return replace(answer, replayed=True)
 
 
@@ -42,8 +43,8 @@ def decide(
     `deleted_version` is the version that its deletion had, 0 if it was never deleted. `now` is
     RFC 3339 in UTC.
     """
-    if refusal := _refused(write, entry):
-        return _refusal(refusal), None
+    if error := _refused(write, entry):
+        return WriteAnswer(error.status_code, error.body()), None
     if entry is None:
         return _insert(write, deleted_version + 1, now)
     if write.op == "delete":
@@ -85,10 +86,6 @@ def _members(write: Write) -> dict[str, Any]:
     assert write.body is not None
     given = {name: value for name, value in asdict(write.body).items() if value is not UNSET}
     return given | ({"amount": int(given["amount"])} if "amount" in given else {})
-
-
-def _refusal(error: ApiError) -> WriteAnswer:
-    return WriteAnswer(error.status_code, error.body())
 
 
 def effect_row(write: Write, change: Change, identity: Identity, at: float) -> dict[str, object]:

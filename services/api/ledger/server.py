@@ -27,18 +27,9 @@ from sqlalchemy.pool import Pool
 from sqlalchemy.util import greenlet_spawn
 
 from services.api.errors import ApiError
+from services.api.ledger import tables
 from services.api.ledger.entry import MAX_WAITING, PATIENCE_S, LedgerError, Write, WriteAnswer
-from services.api.ledger.tables import (
-    ENTRY_BY_ID,
-    FROM_VERSION_1,
-    SCHEMA,
-    SCHEMA_VERSION,
-    STORED_ANSWER,
-    Execute,
-    LedgerStore,
-    Transaction,
-    Value,
-)
+from services.api.ledger.tables import Execute, LedgerStore, Transaction, Value
 from services.common.identity import Identity
 
 log = logging.getLogger("bulkhead.api.ledger")
@@ -345,16 +336,12 @@ def executor(connection: Connection) -> Execute:
 
 
 def create_schema(connection: Connection) -> None:
-    """Create the tables, or bring them up to date, unless they are there.
-
-    Raises:
-        LedgerError: they are those of another version of this program.
-    """
+    """Create or update the tables, unless they are there; a LedgerError for other versions."""
     dialect = DIALECTS[connection.dialect.name]
     connection.execute(text(dialect["lock"]))
     try:
         if not inspect(connection).has_table("ledger_schema"):
-            statements = f"{SCHEMA};{VERSION_TABLE}".format(
+            statements = f"{tables.SCHEMA};{VERSION_TABLE}".format(
                 **dialect,
                 # Where a server was lost between two of them.
                 unless_there=" IF NOT EXISTS",
@@ -368,19 +355,19 @@ def create_schema(connection: Connection) -> None:
                 connection.execute(text(statement))
         version = connection.scalar(text("SELECT version FROM ledger_schema"))
         if version is None:
-            version = SCHEMA_VERSION
+            version = tables.SCHEMA_VERSION
             connection.execute(text(f"INSERT INTO ledger_schema VALUES ({version})"))
         elif version == 1:
-            version = SCHEMA_VERSION
-            connection.execute(text(FROM_VERSION_1))
+            version = tables.SCHEMA_VERSION
+            connection.execute(text(tables.FROM_VERSION_1))
             connection.execute(text(f"UPDATE ledger_schema SET version = {version}"))
         connection.commit()
     except BaseException:
         connection.invalidate()  # the lock goes with the connection
         raise
     connection.execute(text(dialect["unlock"]))
-    if version != SCHEMA_VERSION:
-        raise LedgerError(f"its schema is version {version}, not {SCHEMA_VERSION}")
+    if version != tables.SCHEMA_VERSION:
+        raise LedgerError(f"its schema is version {version}, not {tables.SCHEMA_VERSION}")
 
 
 def _delete_expired_keys(connection: Connection) -> None:
@@ -392,8 +379,8 @@ def _delete_expired_keys(connection: Connection) -> None:
 class ServerTransaction(Transaction):
     """One write on a server. It claims the key first."""
 
-    entry_to_write = f"{ENTRY_BY_ID} FOR UPDATE"
-    stored_answer = STORED_ANSWER.format(KEYS)
+    entry_to_write = f"{tables.ENTRY_BY_ID} FOR UPDATE"
+    stored_answer = tables.STORED_ANSWER.format(KEYS)
     store_answer = (
         f"UPDATE {KEYS} SET status = :status, body = :body, etag = :etag, location = :location"
         ' WHERE "key" = :key'

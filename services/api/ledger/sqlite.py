@@ -18,17 +18,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from services.api.errors import ApiError
+from services.api.ledger import tables
 from services.api.ledger.entry import MAX_WAITING, PATIENCE_S, LedgerError, Write, WriteAnswer
-from services.api.ledger.tables import (
-    FROM_VERSION_1,
-    SCHEMA,
-    SCHEMA_VERSION,
-    STORED_ANSWER,
-    Execute,
-    LedgerStore,
-    Transaction,
-    Value,
-)
+from services.api.ledger.tables import Execute, LedgerStore, Transaction, Value
 from services.common.identity import Identity
 
 log = logging.getLogger("bulkhead.api.ledger")
@@ -38,7 +30,7 @@ MAX_OPERATIONS = 128  # in one commit, so that other processes can commit betwee
 # SQLite's own busy handler sleeps up to 100 ms; commits take about 1 ms, so waiting is finer here.
 RETRY_S = 0.0005
 
-SQLITE_SCHEMA = SCHEMA.format(
+SQLITE_SCHEMA = tables.SCHEMA.format(
     unless_there="",
     row_number="INTEGER PRIMARY KEY AUTOINCREMENT",
     without_row_number=" WITHOUT ROWID",
@@ -54,7 +46,7 @@ SQLITE_SCHEMA = SCHEMA.format(
 class SqliteTransaction(Transaction):
     """The writes of one commit. SQLite has one writer at a time, so nothing needs a lock."""
 
-    stored_answer = STORED_ANSWER.format("keys")
+    stored_answer = tables.STORED_ANSWER.format("keys")
     store_answer = (
         "INSERT INTO keys (key, fingerprint, status, body, etag, location, expires)"
         " VALUES (:key, :fingerprint, :status, :body, :etag, :location, :expires)"
@@ -249,7 +241,7 @@ def _open_for_writing(path: str) -> sqlite3.Connection:
             # FULL: every commit is flushed to the disk before it is acknowledged.
             connection.execute("PRAGMA synchronous = FULL")
             # Reading the version takes no lock: an instance starts even while another one writes.
-            if _schema_version(connection) != SCHEMA_VERSION:
+            if _schema_version(connection) != tables.SCHEMA_VERSION:
                 connection.execute("BEGIN IMMEDIATE")
                 _create_schema(connection)
                 connection.execute("COMMIT")
@@ -270,15 +262,11 @@ def _schema_version(connection: sqlite3.Connection) -> int:
 
 
 def _create_schema(connection: sqlite3.Connection) -> None:
-    """Create the tables, or bring them up to date, unless another process just did.
-
-    Raises:
-        sqlite3.DatabaseError: the file has a schema of another version of this program.
-    """
+    """Create or update the tables, unless another process just did; refuse other versions."""
     version = _schema_version(connection)
-    missing = {0: SQLITE_SCHEMA, 1: FROM_VERSION_1, SCHEMA_VERSION: ""}.get(version)
+    missing = {0: SQLITE_SCHEMA, 1: tables.FROM_VERSION_1, tables.SCHEMA_VERSION: ""}.get(version)
     if missing is None:
-        raise sqlite3.DatabaseError(f"its schema is version {version}, not {SCHEMA_VERSION}")
+        raise sqlite3.DatabaseError(f"its schema is version {version}, not {tables.SCHEMA_VERSION}")
     for statement in missing.split(";"):
         connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute(f"PRAGMA user_version = {tables.SCHEMA_VERSION}")
