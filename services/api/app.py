@@ -175,9 +175,8 @@ async def _accept_waiting(sockets: list[socket.socket]) -> None:
 
     The kernel resets the connections in a queue when its socket is closed. So this empties the
     queues first, and the caller closes the sockets in the same turn of the loop that saw them
-    empty. A connection that arrives in the few microseconds between is lost, and so is a handshake
-    that a client completes then: only a listening socket that outlives this process could prevent
-    that.
+    empty. A connection or the end of a handshake that arrives in the few microseconds between is
+    lost: only a listening socket that outlives this process could prevent that.
     """
     waiting = select.poll()
     for listening in sockets:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable
 from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import msgspec
 from tornado.concurrent import Future
@@ -18,9 +18,6 @@ from services.api.http import inputs
 from services.api.service import Service
 from services.common.identity import request_id, sub_request_id
 from services.common.rows import Effect, Execution
-
-if TYPE_CHECKING:
-    from services.common.fault_injection import Faults
 
 WRITING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
@@ -44,8 +41,7 @@ class BaseHandler(RequestHandler):
     @property
     def service(self) -> Service:
         """The state that all handlers of this process share."""
-        service: Service = self.settings["service"]
-        return service
+        return cast(Service, self.settings["service"])
 
     @cached_property
     def request_id(self) -> str:
@@ -74,21 +70,16 @@ class BaseHandler(RequestHandler):
                     key = inputs.key_text(self.request.headers)
             self._execution = self.service.rows.begin(self.request_id, method, target, key)
 
-    def prepare(self) -> Awaitable[None] | None:
+    async def prepare(self) -> None:
         """Apply injected faults, then check the request."""
-        faults = self.service.faults
-        if faults is not None and faults.active and self._execution is not None:
-            return self._apply_faults(faults, self._execution)
-        self.check()
-        return None
-
-    async def _apply_faults(self, faults: "Faults", execution: Execution) -> None:
-        faults.swallow(self.request.uri or "")
-        execution.fault = faults.draw()
-        if execution.fault == "errors":
-            raise ApiError("injected_error", status=faults.errors_status)
-        if execution.fault == "slow":
-            await asyncio.sleep(faults.slow_s)
+        faults, execution = self.service.faults, self._execution
+        if faults is not None and faults.active and execution is not None:
+            faults.swallow(self.request.uri or "")
+            execution.fault = faults.draw()
+            if execution.fault == "errors":
+                raise ApiError("injected_error", status=faults.errors_status)
+            if execution.fault == "slow":
+                await asyncio.sleep(faults.slow_s)
         self.check()
 
     def check(self) -> None:

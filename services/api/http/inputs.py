@@ -60,18 +60,14 @@ def text(pattern: str) -> dict[str, Any]:
 
 
 LIMIT = integer(1, entry.MAX_LIMIT, default=entry.DEFAULT_LIMIT)
+CURSOR = text(entry.CURSOR_PATTERN)
 AMOUNT = integer(-entry.MAX_AMOUNT, entry.MAX_AMOUNT)
 FILTERS = (
     Argument("account", "Only this account.", text(entry.ACCOUNT_PATTERN), "is no account name"),
     Argument("min_amount", "Only amounts from here.", AMOUNT),
     Argument("max_amount", "Only amounts up to here.", AMOUNT),
     Argument("limit", "Entries on a page.", LIMIT),
-    Argument(
-        "cursor",
-        "next_cursor of the page before, unchanged.",
-        text(entry.CURSOR_PATTERN),
-        "is not one of ours",
-    ),
+    Argument("cursor", "next_cursor of the page before, unchanged.", CURSOR, "is not one of ours"),
 )
 FANOUT = (Argument("n", "How many calls.", integer(1, MAX_CALLS, default=1)),)
 
@@ -106,11 +102,10 @@ def read_query(request: HTTPServerRequest, arguments: Sequence[Argument] = ()) -
     return {one.name: _value(one, given.get(one.name), known) for one in arguments}
 
 
-def _value(argument: Argument, text: str | None, known: set[str]) -> int | str | None:
+def _value(argument: Argument, text: str | None, known: set[str]) -> Any:
     name, _, schema, problem = argument
     if text is None:
-        default: int | None = schema.get("default")
-        return default
+        return schema.get("default")
     if schema["type"] == "string":
         if not re.fullmatch(schema["pattern"], text):
             raise _query_malformed(f"{name} = {shown(text)} {problem}.", known)

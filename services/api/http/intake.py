@@ -5,8 +5,7 @@ closed connection. Here such a request gets a JSON error with identity headers l
 never more of a body than the limit is kept in memory.
 
 A request that Tornado cannot parse, such as one with a control character in a header, reaches no
-handler and no delegate. Its bare status line becomes a proper answer in the stream on which Tornado
-writes it (NamedStream).
+handler. Its bare status line becomes a proper answer in the stream to the client (NamedStream).
 """
 
 import asyncio
@@ -149,7 +148,7 @@ class RefusedRequest(BaseHandler):
         self._answered = answered
         super().initialize()
 
-    def prepare(self) -> None:
+    async def prepare(self) -> None:
         """Raise the ApiError, before any injected fault."""
         raise self._error
 

@@ -22,6 +22,7 @@ Json = dict[str, Any]
 STRING: Json = {"type": "string"}
 NAME: Json = {"type": ["string", "null"]}
 POSITIVE: Json = {"type": "integer", "minimum": 1}
+ACCOUNT = inputs.text(entry.ACCOUNT_PATTERN)
 MEMO = inputs.text(entry.MEMO_PATTERN) | {"maxLength": entry.MAX_MEMO}
 ENTRY_ID = inputs.text(entry.ENTRY_ID_PATTERN)
 TIME: Json = {"type": "string", "format": "date-time"}
@@ -139,11 +140,8 @@ def _links(entry_id: str) -> Json:
     }
 
 
-DRAFT: Json = {
-    "account": inputs.text(entry.ACCOUNT_PATTERN),
-    "amount": inputs.AMOUNT,
-    "memo": {**MEMO, "default": ""},
-}
+ENTRIES: Json = {"type": "array", "maxItems": entry.MAX_LIMIT, "items": _ref("schemas", "Entry")}
+DRAFT: Json = {"account": ACCOUNT, "amount": inputs.AMOUNT, "memo": {**MEMO, "default": ""}}
 SCHEMAS: Json = {
     "Error": _object({"error_code": STRING, "error_msg": STRING, "resolution": STRING}),
     "Draft": _object(DRAFT, optional=("memo",)),
@@ -160,11 +158,7 @@ SCHEMAS: Json = {
     ),
     "Page": _object(
         {
-            "entries": {
-                "type": "array",
-                "maxItems": entry.MAX_LIMIT,
-                "items": _ref("schemas", "Entry"),
-            },
+            "entries": ENTRIES,
             "next_cursor": {
                 "description": "Where the next page starts; null on the last page.",
                 "type": ["string", "null"],

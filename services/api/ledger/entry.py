@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Literal
 
-import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from services.common.rows import Effect
@@ -46,10 +45,8 @@ def read_amount(_kind: type, value: object) -> Amount:
     """The amount that a JSON number stands for: an int, or a Decimal with every digit of it.
 
     JSON has one kind of number: 3.0 is the integer 3, and is taken as such. A number that is not
-    exactly an integer is refused, however close it is: an amount is never rounded.
-
-    Raises:
-        ValueError: it is no amount; msgspec says so of the member.
+    exactly an integer is refused with a ValueError, which msgspec says of the member, however close
+    it is: an amount is never rounded.
     """
     if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
         raise ValueError(f"Expected `int`, got `{type(value).__name__}`")
@@ -160,9 +157,6 @@ class EntryList(Struct, frozen=True):
 
 class LedgerError(Exception):
     """The ledger cannot be opened; the message says which one and why."""
-
-
-encode = msgspec.json.Encoder().encode
 
 
 def timestamp(at: float) -> str:

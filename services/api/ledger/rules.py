@@ -7,10 +7,11 @@ the change, the row in the effects table, and the answer stored with the key, al
 from typing import Any, Literal
 
 from msgspec import UNSET, Struct
+from msgspec.json import encode
 from msgspec.structs import asdict, replace
 
 from services.api.errors import ApiError
-from services.api.ledger.entry import Key, LedgerEntry, Write, WriteAnswer, encode
+from services.api.ledger.entry import Key, LedgerEntry, Write, WriteAnswer
 from services.common.identity import Identity
 
 

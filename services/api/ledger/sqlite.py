@@ -257,8 +257,7 @@ def _open_for_writing(path: str) -> sqlite3.Connection:
 
 def _schema_version(connection: sqlite3.Connection) -> int:
     """The version of the schema that the file has; 0 when it has none."""
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    return version
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _create_schema(connection: sqlite3.Connection) -> None:
