@@ -5,7 +5,7 @@ proves that the service behaves as it says. The internal endpoints are not in it
 reach them through the proxy.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -89,27 +89,23 @@ def _parameter(place: str, name: str, description: str, schema: Json) -> Json:
     return named | {"schema": schema, "required": place == "path"}
 
 
-def _query(arguments: Iterable[inputs.Argument]) -> list[Json]:
-    """The parameters that are query arguments."""
-    return [_parameter("query", one.name, one.description, one.schema) for one in arguments]
-
-
 def _operation(
     name: str,
     summary: str,
     responses: Json,
     errors: str = "",
-    parameters: Sequence[Json | str] = (),
+    parameters: Sequence[str] = (),
     body: str = "",
+    query: Sequence[inputs.Argument] = (),
 ) -> Json:
-    """One operation: `errors` are statuses, parameters are whole or names of components."""
+    """One operation: `errors` are statuses, `parameters` and `body` are names of components."""
     failures = f"{errors} 400 413 415 500".split()
     described: Json = {
         "operationId": name,
         "summary": summary,
         "parameters": [
-            _ref("parameters", each) if isinstance(each, str) else each
-            for each in ("request_id", *parameters)
+            *(_ref("parameters", each) for each in ("request_id", *parameters)),
+            *(_parameter("query", one.name, one.description, one.schema) for one in query),
         ],
         "responses": responses | {status: _ref("responses", status) for status in failures},
     }
@@ -241,8 +237,8 @@ def _paths(work_ms: int, work_cpu_ms: int) -> Json:
     whoami = {"200": _answer("The process that answers.", "Whoami")}
     binary = {**STRING, "format": "binary"}
     sent = {"200": _answer("The bytes.") | _content(binary, "application/octet-stream")}
-    limits = _query(inputs.work(work_ms, work_cpu_ms))
-    work = _operation("work", "Wait, burn CPU, send a body.", sent, "422", limits)
+    limits = inputs.work(work_ms, work_cpu_ms)
+    work = _operation("work", "Wait, burn CPU, send a body.", sent, "422", query=limits)
     join = "Call the web service n times at once and join the answers."
     joined = {"200": _answer("All calls were answered.", "Fanout")}
     this = {"200": _answer("This document.") | _content({"type": "object"})}
@@ -250,7 +246,7 @@ def _paths(work_ms: int, work_cpu_ms: int) -> Json:
         "/api/v1/whoami": _resource(_operation("whoami", "Who answers.", whoami)),
         **({"/api/v1/work": _resource(work)} if work_ms else {}),
         "/api/v1/fanout": _resource(
-            _operation("fanout", join, joined, "422 502", _query(inputs.FANOUT))
+            _operation("fanout", join, joined, "422 502", query=inputs.FANOUT)
         ),
         "/api/v1/openapi.json": _resource(_operation("openapi", "This document.", this)),
         "/api/v1/entries": _entries(),
@@ -259,12 +255,12 @@ def _paths(work_ms: int, work_cpu_ms: int) -> Json:
 
 
 def _entries() -> Json:
+    newest = "List entries, newest first."
     page = {"200": _answer("A page.", "Page")}
-    filters = _query(inputs.FILTERS)
     add = "Add an entry, under a new id unless the body chooses one."
     added = {"201": CREATED | {"links": _links("$response.body#/id")}}
     return _resource(
-        _operation("list_entries", "List entries, newest first.", page, "422 503", filters),
+        _operation("list_entries", newest, page, "422 503", query=inputs.FILTERS),
         post=_operation("add_entry", add, added, "409 422 503 504", ["key"], "NewDraft"),
     )
 
