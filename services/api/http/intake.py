@@ -32,7 +32,6 @@ LENGTH = re.compile(r"[0-9]{1,18}")
 BARE_REFUSAL = b"HTTP/1.1 400 Bad Request\r\n\r\n"
 UNPARSED = "The request line or a header has a character or a form that HTTP does not allow."
 
-
 Delegate = httputil.HTTPMessageDelegate
 
 

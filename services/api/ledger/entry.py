@@ -44,9 +44,9 @@ class Amount(int):
 def read_amount(_kind: type, value: object) -> Amount:
     """The amount that a JSON number stands for: an int, or a Decimal with every digit of it.
 
-    JSON has one kind of number: 3.0 is the integer 3, and is taken as such. A number that is not
-    exactly an integer is refused with a ValueError, which msgspec says of the member, however close
-    it is: an amount is never rounded.
+    JSON has one kind of number: 3.0 is the integer 3, and is taken as such. An amount is never
+    rounded: a number that is close to an integer is refused. Every refusal is a ValueError, which
+    msgspec reports for the member.
     """
     if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
         raise ValueError(f"Expected `int`, got `{type(value).__name__}`")

@@ -336,7 +336,7 @@ def executor(connection: Connection) -> Execute:
 
 
 def create_schema(connection: Connection) -> None:
-    """Create or update the tables, unless they are there; a LedgerError for other versions."""
+    """Create or update the tables; raise a LedgerError if another version has made them."""
     dialect = DIALECTS[connection.dialect.name]
     connection.execute(text(dialect["lock"]))
     try:
