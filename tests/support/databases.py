@@ -11,7 +11,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -68,11 +68,13 @@ class Server:
         return True
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to all its processes, the first one first: it starts no others then."""
+        """Send a signal to all its processes; the first is stopped first and starts no others."""
         assert self._process
         first = psutil.Process(self._process.pid)
-        for one in (first, *first.children(recursive=True)):
-            one.send_signal(number)
+        first.suspend()
+        for one in (*first.children(recursive=True), first):
+            with suppress(psutil.NoSuchProcess):  # the process of a connection that has just ended
+                one.send_signal(number)
 
     def kill(self) -> None:
         """SIGKILL: no farewell to anybody."""
