@@ -9,7 +9,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import gevent
@@ -33,14 +33,10 @@ from loadtest.schedule import WHOLE, Shard, schedule, seeds, sequence
 from loadtest.settings import OpenSettings
 from loadtest.system import Alarm
 
-if TYPE_CHECKING:  # Locust patches the standard library of whatever imports it
-    from loadtest.locust_stats import LocustStats
-
 PATIENCE_S = 1.0
 TOGETHER_S = 0.0002  # waking up has a price: arrivals closer to each other may be sent together
 SWEEP_S = 0.05  # how exact a time-out is, and how long a row waits in memory
 GIVE_UP_SWEEPS = 10  # in the time after which a client leaves: that may be shorter
-FLUSH_S = 0.2  # more at a time would delay arrivals that become due meanwhile
 
 _now = time.monotonic
 
@@ -84,9 +80,12 @@ def _story(settings: OpenSettings, base_url: str, shard: Shard) -> str:
 
 
 class Pacer:
-    """Carries out one plan, once. `journal` counts the arrivals that have become due."""
+    """Carries out one plan, once. `journal` counts the arrivals that have become due.
 
-    def __init__(self, plan: Plan, journal: Journal, stats: "LocustStats") -> None:
+    `stats` are Locust's own, told directly: an event for each request would cost more than it.
+    """
+
+    def __init__(self, plan: Plan, journal: Journal, stats: Any) -> None:
         self._plan = plan
         self._journal = journal
         self._stats = stats
@@ -121,15 +120,13 @@ class Pacer:
         started(ringing, self._on_alarm, self._fail)
         self._set_alarm()
         try:
-            while not self._finished.wait(FLUSH_S):
-                self._stats.flush()
+            self._finished.wait()
         finally:
             self.cut()
             self._sweeper.close()
             ringing.close()
             self._alarm.close()
             self._journal.flush()
-            self._stats.flush()
         if self._failure:
             raise self._failure
 
@@ -224,8 +221,10 @@ class Pacer:
 
     def _write(self, request: Request, done: float, error: Error, wrong: str, reply: Reply) -> None:
         self._journal.add(request.row(done, error, wrong, reply))
-        failure = "" if error == "gave_up" else f"no answer: {error}" if error else wrong
-        self._stats.add(request.kind, done - request.planned, len(reply.body), failure)
+        named = request.kind.method, request.kind.place
+        self._stats.log_request(*named, (done - request.planned) * 1000, len(reply.body))
+        if error != "gave_up" and (error or wrong):
+            self._stats.log_error(*named, f"no answer: {error}" if error else wrong)
 
     def _sweep(self) -> None:
         """Notice that time has passed: time-outs, patience, the next flush, the end."""
