@@ -13,7 +13,7 @@ from locust import User, task
 from locust.exception import StopUser
 
 from loadtest import distributed
-from loadtest.locust_stats import LocustStats
+from loadtest.distributed import Alone
 from loadtest.pacer import Pacer, Plan
 from loadtest.rows import BROKEN, Journal
 from loadtest.settings import OpenSettings
@@ -33,14 +33,16 @@ class OpenLoop(User):
 
     fixed_count = 1
     host = chosen.proxy_url
+    pacer: Pacer | None = None  # while it sends
 
     @task
     def send_all(self) -> None:
         """Send all of it, from its first arrival to its last answer."""
-        load: Load = self.environment.load
-        shard = load.role.take_shard()
+        role: Alone = self.environment.role
+        shard = role.take_shard()
         if shard is None:
-            load.refuse()
+            log.error("a user without a shard: workers have come or gone while the load ran")
+            role.journal.broken = BROKEN
             raise StopUser
         try:
             plan = Plan(chosen, self.host or "", shard)
@@ -49,34 +51,16 @@ class OpenLoop(User):
             log.error("host = %r: must be %s", self.host, error)
         else:
             log.info("%s", plan.story)
-            load.carry_out(plan)
-        if load.role.testing:
-            load.role.finish()
+            self._carry_out(plan, role.journal)
+        if role.testing:
+            role.finish()
         raise StopUser
 
-
-class Load:
-    """The open loop of this process: its role, and the pacer that sends.
-
-    Raises:
-        ValueError: Locust was started so that the load cannot run; the message says why.
-        OSError: the file for the rows cannot be opened; Locust then ends the process.
-    """
-
-    def __init__(self, environment: Any) -> None:
-        self.role = distributed.join(environment, chosen, Journal, distributed.OpenMaster)
-        self.role.on_next_signal = self.cut
-        self._stats = environment.stats
-        self._pacer: Pacer | None = None
-        environment.process_exit_code = 0  # also when requests fail
-        environment.events.test_stopping.add_listener(self._on_test_stopping)
-
-    def carry_out(self, plan: Plan) -> None:
+    def _carry_out(self, plan: Plan, journal: Journal) -> None:
         """Send what is planned, and count it, however that ends."""
-        journal = self.role.journal
-        self._pacer = Pacer(plan, journal, LocustStats(self._stats))
+        OpenLoop.pacer = Pacer(plan, journal, self.environment.stats)
         try:
-            self._pacer.run()
+            OpenLoop.pacer.run()
         except Exception as error:
             # Locust would log it and begin the schedule anew.
             short = shortage(error) if isinstance(error, OSError) else ""
@@ -87,30 +71,31 @@ class Load:
                 journal.broken = BROKEN
                 log.exception(BROKEN)
         finally:
-            self._pacer = None
-
-    def refuse(self) -> None:
-        """Note that a user has nothing to send: the load is not what was asked for."""
-        log.error("a user without a shard: workers have come or gone while the load ran")
-        self.role.journal.broken = BROKEN
-
-    def _on_test_stopping(self, **_more: object) -> None:
-        if self._pacer:
-            self._pacer.stop()
-            log.info("no more arrivals; what is in flight may finish")
-
-    def cut(self) -> None:
-        """Wait for no answer any more."""
-        if self._pacer:
-            self._pacer.cut()
+            OpenLoop.pacer = None
 
 
 def install(environment: Any, **_more: object) -> None:
-    """Locust's `init` listener."""
+    """Locust's `init` listener: the role of this process."""
     try:
-        environment.load = Load(environment)
+        role = distributed.join(environment, chosen, Journal, distributed.OpenMaster)
     except ValueError as error:
         sys.exit(f"{FILE}: {error}")
+    role.on_next_signal = cut
+    environment.role = role
+    environment.process_exit_code = 0  # also when requests fail
+
+
+def stop(**_more: object) -> None:
+    """Locust's `test_stopping` listener: no more arrivals."""
+    if OpenLoop.pacer:
+        OpenLoop.pacer.stop()
+        log.info("no more arrivals; what is in flight may finish")
+
+
+def cut() -> None:
+    """Wait for no answer any more."""
+    if OpenLoop.pacer:
+        OpenLoop.pacer.cut()
 
 
 def no_forks(parser: Any, **_more: object) -> None:
@@ -121,5 +106,6 @@ def no_forks(parser: Any, **_more: object) -> None:
 
 events: Any = locust.events
 events.init.add_listener(install)
+events.test_stopping.add_listener(stop)
 events.init_command_line_parser.add_listener(distributed.patient_stop(chosen.request_timeout_s))
 events.init_command_line_parser.add_listener(no_forks)
