@@ -1,9 +1,8 @@
 """The processes of a load: one alone, or Locust's master and workers, who end together.
 
-Locust itself lets a master go half a second after it told its workers to quit, whatever they still
-have in flight, and counts the requests that it has heard of by then. Here each worker reports its
-rows, and the master waits for the reports. It assigns each worker its shard of an open loop's
-schedule when the test begins.
+Locust itself lets a master go half a second after it told its workers to quit, and counts what it
+has heard of by then. Here each worker reports its rows, and the master waits for the reports. It
+assigns each worker its shard of an open loop's schedule when the test begins.
 """
 
 import logging
@@ -17,13 +16,7 @@ from typing import Any
 
 import gevent
 import msgspec
-from locust.runners import (
-    STATE_MISSING,
-    STATE_RUNNING,
-    STATE_SPAWNING,
-    MasterRunner,
-    WorkerRunner,
-)
+from locust.runners import STATE_MISSING, STATE_RUNNING, STATE_SPAWNING, MasterRunner, WorkerRunner
 
 from loadtest import rows
 from loadtest.rows import BROKEN, EXIT_BROKEN, EXIT_ROWS, Journal, Recorder, Report
@@ -51,10 +44,7 @@ log = logging.getLogger(__name__)
 
 
 def settings_of(kind: type[Chosen]) -> Chosen:
-    """The settings of this process, which bad ones end at once, and its parent's end later.
-
-    It may open as many files as its user may.
-    """
+    """The settings of this process, which bad ones end at once, and its parent's end later."""
     try:
         chosen = read(kind, os.environ)
         end_with_parent(chosen.parent_pid)
@@ -88,7 +78,7 @@ class Alone:
         """The shard that one user of an open loop is to carry out; None when there is none."""
         return WHOLE
 
-    def finish(self) -> None:
+    def finish(self, **_more: object) -> None:
         """End the load: everything has been sent that was to be sent."""
         headless = self.environment.parsed_options.headless
         self.runner.quit() if headless else self.runner.stop()
@@ -133,8 +123,8 @@ class Worker(Alone):
         self._path = rows.own_path(settings.rows, number)
         super().__init__(environment, settings, make(self._path))
         self._shard: Shard | None = None
-        environment.events.test_stop.add_listener(self._send_report)
-        runner.register_message(FINISH, self._on_finish)
+        environment.events.test_stop.add_listener(self.finish)
+        runner.register_message(FINISH, lambda **_: runner.stop())
         runner.register_message(SHARD, self._on_shard)
         runner.send_message(HELLO, {"worker": number})
 
@@ -142,10 +132,6 @@ class Worker(Alone):
         """None: Locust has spread its users anew after a worker had come or gone."""
         shard, self._shard = self._shard, None
         return shard
-
-    def finish(self) -> None:
-        """Report the rows; the end of the load is the master's business."""
-        self._send_report()
 
     def end(self) -> Report:
         """As for one alone; then say that a file of its own is whole, unless it has a hole."""
@@ -155,12 +141,9 @@ class Worker(Alone):
             rows.write_end(self._path, report.written, early)
         return report
 
-    def _send_report(self, **_more: object) -> None:
-        """Tell the master what rows there are so far; the last report counts."""
+    def finish(self, **_more: object) -> None:
+        """Tell the master what rows there are so far; the end of the load is its business."""
         self.runner.send_message(COUNTS, msgspec.to_builtins(self.journal.report()))
-
-    def _on_finish(self, **_more: object) -> None:
-        self.runner.stop()
 
     def _on_shard(self, msg: Any, **_more: object) -> None:
         self._shard = Shard(**msg.data)
@@ -219,11 +202,11 @@ class Master(Alone):
         self.runner.send_message(FINISH)
         deadline = time.monotonic() + self.environment.stop_timeout + WORKERS_GRACE_S
         while time.monotonic() < deadline:
-            clients = self.runner.clients
             # A worker that has not reported yet still can while its heartbeats arrive.
-            if not any(
-                clients[node].state != STATE_MISSING for node in self._silent & set(clients)
-            ):
+            alive = {
+                node.id for node in self.runner.clients.values() if node.state != STATE_MISSING
+            }
+            if not self._silent & alive:
                 return
             gevent.sleep(0.02)
 
@@ -290,10 +273,9 @@ def join(
 
 
 def record_closed(settings: Settings) -> Callable[..., None]:
-    """Locust's `init` listener for closed-loop users: it gives a process its recorder.
+    """Locust's `init` listener for closed-loop users: each process gets `environment.recorder`.
 
-    Locust calls it once per process, after --processes has forked. The recorder is
-    `environment.recorder`; a worker may write to a file of its own.
+    Locust calls it once per process, after --processes has forked.
     """
 
     def install(environment: Any, **_more: object) -> None:
