@@ -23,7 +23,7 @@ from locust.runners import STATE_RUNNING, STATE_SPAWNING
 from bulkhead.records import ClientRow, Error
 from loadtest.answer import Answer, parsed
 from loadtest.channel import Channel, resolve
-from loadtest.requests import Kind, Request, shown, text
+from loadtest.requests import Kind, Request, body_problem, shown, text
 from loadtest.rows import Recorder
 from loadtest.settings import address
 from loadtest.system import shortage
@@ -193,7 +193,9 @@ def _judge(kind: Kind, outcome: Outcome, check: Check | None) -> str:
     if outcome.answer.status_code != kind.expect:
         return f"status {outcome.answer.status_code}, expected {kind.expect}"
     try:
-        return check(outcome.answer) if check else ""
+        if check:
+            return check(outcome.answer)
+        return body_problem(kind.content, outcome.answer.body)
     except msgspec.DecodeError as error:
         return f"unreadable content: {type(error).__name__}"
 

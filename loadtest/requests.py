@@ -20,8 +20,10 @@ HTML = "text/html,application/xhtml+xml"
 Effect = Literal["read", "create", "replace", "change", "delete"]
 # Where the entry that a request of an open loop is about comes from (EntryPool).
 Source = Literal["", "any", "writable", "spare"]
-# What the body of an answer holds; an open loop checks it.
-Content = Literal["", "page", "entries", "entry", "written", "calls"]
+# What the body of an answer holds; "" is whatever it likes.
+Content = Literal[
+    "", "nothing", "something", "256 bytes", "page", "calls", "entries", "entry", "written"
+]
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,10 @@ KINDS: dict[str, Kind] = {
         _write("post", "POST", ENTRIES, 201, effect="create", members=MEMBERS, keyed=False),
         _write("put", "PUT", ENTRY, 200, effect="replace", source="writable", members=MEMBERS),
         _write("patch", "PATCH", ENTRY, 200, effect="change", source="writable", members={}),
-        _write("delete", "DELETE", ENTRY, 204, effect="delete", source="spare", content=""),
+        _write("delete", "DELETE", ENTRY, 204, effect="delete", source="spare", content="nothing"),
         _read("fanout", "GET", "/api/v1/fanout", content="calls", query="?n=3"),
         # An ordinary request, until a drill makes it deadly (POISON in fault_injection.py).
-        _read("poison", "GET", "/api/v1/work", query="?bytes=0"),
+        _read("poison", "GET", "/api/v1/work", content="nothing", query="?bytes=0"),
         _read("page", "GET", "/", content="page", accept=HTML),
     )
 }
@@ -234,11 +236,10 @@ def judge(request: Request, reply: Reply) -> str:
 def _content_problem(request: Request, body: bytes) -> str:
     kind = request.kind
     entries = shown(kind, body)
-    if entries is None:
-        return _CHECKS[kind.content](body)
-    request.found = [entry.found for entry in entries]
-    if kind.content == "entries":
-        return "" if len(entries) <= 20 else "more entries than asked for"
+    if entries is not None:
+        request.found = [entry.found for entry in entries]
+    if entries is None or kind.content == "entries":
+        return body_problem(kind.content, body)
     (entry,) = entries
     is_written = kind.content == "written"
     request.entry = request.entry or entry.id
@@ -248,24 +249,26 @@ def _content_problem(request: Request, body: bytes) -> str:
     return "" if as_written else "the entry is not what was written"
 
 
-def _are_calls(body: bytes) -> str:
-    calls = _calls(body)
-    return "" if (calls.n, calls.failed) == (3, 0) else "not all calls were answered"
-
-
-def _is_page(body: bytes) -> str:
-    return "" if b"</html>" in body[-100:].lower() else "not a whole HTML page"
-
-
-def _is_nothing(body: bytes) -> str:
-    return "an unexpected body" if body else ""
-
-
-_CHECKS: dict[Content, Callable[[bytes], str]] = {
-    "calls": _are_calls,
-    "page": _is_page,
-    "": _is_nothing,
+# What must be true of a body that does not hold one entry; what is wrong otherwise.
+_CHECKS: dict[Content, tuple[Callable[[bytes], bool], str]] = {
+    "": (lambda _: True, ""),
+    "nothing": (lambda body: not body, "an unexpected body"),
+    "something": (bool, "an empty body"),
+    "256 bytes": (lambda body: len(body) == 256, "not as many bytes as asked for"),
+    "page": (lambda body: b"</html>" in body[-100:].lower(), "not a whole HTML page"),
+    "calls": (lambda body: _calls(body) == _Calls(3, 0), "not all calls were answered"),
+    "entries": (lambda body: len(_entries(body).entries) <= 20, "more entries than asked for"),
 }
+
+
+def body_problem(content: Content, body: bytes) -> str:
+    """What is wrong with a body that should hold this, but not one entry; or "".
+
+    Raises:
+        DecodeError: it is unreadable.
+    """
+    well, wrong = _CHECKS[content]
+    return "" if well(body) else wrong
 
 
 class EntryPool:
@@ -297,17 +300,13 @@ class EntryPool:
 
         An entry that is to be written is no longer writable until it is put `back`.
         """
-        if source == "any":
-            return self._kept[int(self._random() * len(self._kept))] if self._kept else ""
         if source == "spare":
             return self._spare.popleft() if self._spare else ""
-        if not self._writable:
+        pool = self._kept if source == "any" else self._writable
+        if not pool:
             return ""
-        place, last = int(self._random() * len(self._writable)), self._writable.pop()
-        if place == len(self._writable):
-            return last
-        entry, self._writable[place] = self._writable[place], last
-        return entry
+        place = int(self._random() * len(pool))
+        return pool[place] if source == "any" else pool.pop(place)
 
     def back(self, entry: str) -> None:
         """Take back an entry whose write has ended, known or not: the next may overtake it."""
