@@ -1,8 +1,7 @@
 """The HTTP client of one user: each request goes out exactly once and leaves exactly one row.
 
 It adds to a Channel: waiting for the answer, the request's id, cookies, the client row, and
-Locust's request event, so that Locust's own figures count an unexpected status or wrong content as
-failed.
+Locust's request event, which counts an unexpected status or wrong content as failed.
 """
 
 import time
@@ -11,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -69,11 +69,7 @@ class Client:
     """
 
     def __init__(
-        self,
-        base_url: str,
-        environment: Any,
-        connect_timeout_s: float,
-        request_timeout_s: float,
+        self, base_url: str, environment: Any, connect_timeout_s: float, request_timeout_s: float
     ) -> None:
         self.cookies: dict[str, str] = {}
         self.token = uuid.uuid4().hex[:16]
@@ -164,13 +160,11 @@ class Client:
         """Keep the cookies that were set. One host, all paths: enough for a user of one stack."""
         lines = answer.get("set-cookie") or []
         for line in [lines] if isinstance(lines, str) else lines:
-            pair, *attributes = line.split(";")
-            name, _, value = pair.strip().partition("=")
-            expired = any(text.strip().lower() == "max-age=0" for text in attributes)
-            if expired or not value:
-                self.cookies.pop(name, None)
-            else:
-                self.cookies[name] = value
+            for name, cookie in SimpleCookie(line).items():
+                if cookie["max-age"] == "0" or not cookie.value:
+                    self.cookies.pop(name, None)
+                else:
+                    self.cookies[name] = cookie.coded_value
 
     def _tell_locust(self, request: Request, outcome: Outcome, started: float, done: float) -> None:
         self._environment.events.request.fire(

@@ -7,25 +7,23 @@ same for the same seed, rates and weights.
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import accumulate, count, islice
 from typing import NamedTuple, TypeVar
 
 from loadtest.requests import CREATE, KINDS, Kind
 
-Shares = tuple[tuple[float, float], ...]
-
 # Of each shape of a closed loop: (share of the run time, share of the peak of users), in order.
-SHARES: dict[str, Shares] = {
+SHARES: dict[str, tuple[tuple[float, float], ...]] = {
     "ramp": tuple((0.1, step / 10) for step in range(1, 11)),
     "spike": ((0.4, 0.2), (0.2, 1.0), (0.4, 0.2)),
 }
 
-# Locust asks a shape once per second what to do, so a change is spread over at most that long.
-CHANGE_S = 1.0
-
 
 class Stage(NamedTuple):
-    """A part of a run: how long, how many users, how many of them come or go per second."""
+    """A part of a run: how long, how many users, how many of them come or go per second.
+
+    Locust asks a shape once per second what to do, so a change is spread over at most that long.
+    """
 
     duration_s: float
     users: int
@@ -38,18 +36,15 @@ def stages(shape: str, run_s: float, peak: int) -> list[Stage]:
     before = 0
     for time_share, user_share in SHARES[shape]:
         users = max(1, round(peak * user_share))
-        made.append(Stage(run_s * time_share, users, max(1.0, abs(users - before) / CHANGE_S)))
+        made.append(Stage(run_s * time_share, users, max(1.0, abs(users - before))))
         before = users
     return made
 
 
 def at(plan: list[Stage], elapsed_s: float) -> Stage | None:
     """The stage that holds `elapsed_s` seconds into the run; None when the run is over."""
-    for stage in plan:
-        if elapsed_s < stage.duration_s:
-            return stage
-        elapsed_s -= stage.duration_s
-    return None
+    ends = accumulate(stage.duration_s for stage in plan)
+    return next((stage for stage, end in zip(plan, ends, strict=True) if elapsed_s < end), None)
 
 
 LEAST_SEEDS, MOST_SEEDS = 8, 64
@@ -91,19 +86,14 @@ def schedule(arrivals: str, rate: float, seed: int, steps: Sequence[Step] = ()) 
     (since, rate), *later = [(0.0, rate), *steps]
     before = 0.0  # number of arrivals before this step
     # Those at a rate of 1, which are stretched. A sum of gaps of 1/rate would drift.
-    for number in count() if arrivals == "constant" else _poisson(seed):
+    gap = random.Random(f"arrivals {seed}").expovariate
+    poisson = accumulate(gap(1) for _ in count())
+    numbers: Iterator[float] = count() if arrivals == "constant" else poisson
+    for number in numbers:
         while later and before + (later[0][0] - since) * rate <= number:
             before += (later[0][0] - since) * rate
             (since, rate), *later = later
         yield since + (number - before) / rate
-
-
-def _poisson(seed: int) -> Iterator[float]:
-    gap = random.Random(f"arrivals {seed}").expovariate
-    moment = 0.0
-    while True:
-        moment += gap(1)
-        yield moment
 
 
 @dataclass(frozen=True)
