@@ -31,13 +31,17 @@ class Follower:
 
     def read(self) -> tuple[int, int]:
         """Rows, and failed ones among them, that are new since the last call."""
-        new = [self._decode(line) for path in self._offsets for line in self._lines(path)]
+        new = self.new()
         short = [row.wrong for row in new if cut_short(row)]
         failed = sum(_failed(row) for row in new) - len(short)
         self.short = self.short or next(iter(short), "")
         self.requests += len(new)
         self.failed += failed
         return len(new), failed
+
+    def new(self) -> list[ClientRow]:
+        """The rows that are new since the last call, not counted."""
+        return [self._decode(line) for path in self._offsets for line in self._lines(path)]
 
     def progress(self, seconds: float) -> str:
         """A line for a person about the rows that are new since the last call."""

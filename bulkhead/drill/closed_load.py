@@ -1,20 +1,29 @@
-"""`bulkhead load`: users that wait between requests, from the start of Locust to a summary."""
+"""`bulkhead load`: users that wait between requests, from the start of Locust to a summary.
+
+Locust runs on this host, or its master and workers in containers of their own.
+"""
 
 import json
+import os
 import socket
-from collections.abc import Callable, Sequence
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from bulkhead import rundir
+from bulkhead import interrupts, rundir
 from bulkhead.accounting import account
-from bulkhead.clock import now
+from bulkhead.clock import now, wait_until
 from bulkhead.drill import collect, ledger
-from bulkhead.drill.client_rows import Follower, cut_short
+from bulkhead.drill.client_rows import Follower, cut_short, merge
 from bulkhead.drill.collect import Mark
-from bulkhead.drill.ledger import Ledger
-from bulkhead.drill.swarm import BOOT_S, Swarm
+from bulkhead.drill.ledger import LedgerServer
+from bulkhead.drill.swarm import BOOT_S, EXIT_ROWS, Swarm
 from bulkhead.errors import EvidenceError, StartError, StateError
+from bulkhead.hosts.containers import DOCKER_S, Containers, compose, containers, docker, inspect
+from bulkhead.hosts.interface import HostError
 from bulkhead.records import ClientRow, read_rows
 from bulkhead.render.paths import Home
 from bulkhead.report import load_summary as report
@@ -31,6 +40,10 @@ STOPPING = "stopping the load; requests in flight may finish"
 GONE = "a worker is gone; stopping the load"
 
 UI_HOST = "127.0.0.1"
+
+PROJECT = "bulkhead"  # deploy/compose
+USER = 10001  # Dockerfile: the user that writes the rows in a container
+MASTER, WORKER = "load-master", "load-worker"
 
 
 @dataclass(frozen=True)
@@ -76,8 +89,7 @@ def run(topology: Topology, asked: bool, load: Load, say: Say, colour: bool) -> 
     topology = running.resolved()
     run_ = rundir.create(home.runs, "load")
     rundir.write_provenance(run_, dict(topology.file.model_dump(mode="json")), running.nginx)
-    books = ledger.of_this_host(topology)
-    since = collect.mark([home], books)
+    since = Mark([home], ledger.of_this_host(topology))
     if load.ui_port is None:
         by = f" of {load.workers} workers" if load.workers > 1 else ""
         say(f"{load.users} users{by}, {load.shape}, for {load.seconds} s, against {topology.url}")
@@ -86,8 +98,8 @@ def run(topology: Topology, asked: bool, load: Load, say: Say, colour: bool) -> 
     load = replace(load, work=topology.file.stack.admin)
     run_locust(topology.root, topology.url, load, run_, say)
     with collect.room_for(run_):
-        collect.keep(since, run_)
-        return sum_up(run_, books, since, colour)
+        since.keep(run_)
+        return _sum_up(run_, since, colour)
 
 
 def _require_free(port: int, say: Say) -> None:
@@ -110,7 +122,7 @@ def _require_free(port: int, say: Say) -> None:
         say(f"warning: {asked}: {ephemeral_hint()}")
 
 
-def sum_up(run_: RunDir, books: Ledger, since: Mark, colour: bool) -> Result:
+def _sum_up(run_: RunDir, since: Mark, colour: bool) -> Result:
     """Sum up a load whose rows are in its run folder; write summary.json.
 
     Raises:
@@ -129,7 +141,7 @@ def sum_up(run_: RunDir, books: Ledger, since: Mark, colour: bool) -> Result:
             f"{short[0]}, or ask for fewer users: {len(short):,} of {sent:,} requests could "
             f"not be sent, which says nothing about the stack; see {run_.path}"
         )
-    collect.keep_ledger(books, since, run_)
+    since.keep_ledger(run_)
     with account.opened(run_) as rows:
         load = report.load_of(rows, with_rows=run_.proxy_rows.exists())
     figures = load.figures | {"run": str(run_.path)}
@@ -157,7 +169,7 @@ def run_locust(root: Path, url: str, load: Load, out: RunDir, progress: Say) -> 
     with Swarm("loadtest/locustfile.py", options, settings, load.workers, root, out) as swarm:
         try:
             swarm.start()
-            stopping = watch(load, swarm.files, out, progress, swarm.wait, swarm.lost)
+            stopping = _watch(load, swarm.rows, out, progress, swarm.wait, swarm.lost)
         except KeyboardInterrupt:
             stopping = STOPPING
         if stopping:
@@ -173,9 +185,9 @@ def run_locust(root: Path, url: str, load: Load, out: RunDir, progress: Say) -> 
         raise StartError(f"Locust ended with exit code {code}:", *tail(out.locust_log))
 
 
-def watch(
+def _watch(
     load: Load,
-    files: Sequence[Path],
+    follower: Follower,
     out: RunDir,
     say: Say,
     wait: Callable[[float], bool],
@@ -188,7 +200,6 @@ def watch(
     Raises:
         StartError: it does not end.
     """
-    follower = Follower(files)
     start = now()
     while not wait(1):
         passed = now() - start
@@ -203,3 +214,101 @@ def watch(
         if load.ui_port is None and passed > load.seconds + BOOT_S + STOP_S:
             raise StartError(f"Locust did not end {STOP_S} s after its time; see {out.locust_log}")
     return ""
+
+
+def run_in_containers(topology: Topology, load: Load, say: Say, colour: bool) -> Result:
+    """Load the stack of `make compose-up`, keep every row of every host, and sum up.
+
+    Raises:
+        StateError: the stack is not up, or this is not root.
+        StartError, HostError: Locust could not run.
+        EvidenceError: rows are missing, so that no figure can be given.
+    """
+    with TemporaryDirectory(prefix="bulkhead-") as folder:
+        project = os.environ.get("COMPOSE_PROJECT_NAME", PROJECT)
+        hosts = Containers(topology, (), Path(folder) / "hosts", 0, project)
+        hosts.attach()
+        run_ = rundir.create(Home(topology.home).runs, "load")
+        found = record.read(hosts.proxy)
+        configuration = found.resolved().file if found else topology.file
+        rundir.write_provenance(run_, dict(configuration.model_dump(mode="json")), "")
+        books = LedgerServer(hosts.export, topology.root)
+        since = Mark([hosts.proxy, *hosts.homes.values()], books)
+        say(
+            f"{load.users} users of {load.workers} workers, {load.shape}, for {load.seconds} s, "
+            f"against {len(hosts.homes)} application hosts behind {hosts.url}"
+        )
+        try:
+            code = _run_containers(topology.root, hosts, load, run_, say)
+        finally:
+            since.keep(run_)
+        if code == EXIT_ROWS:
+            raise EvidenceError(f"rows of the load are missing; see {run_.locust_log}")
+        if code not in (0, 1):
+            raise StartError(f"Locust ended with exit code {code}; see {run_.locust_log}")
+        merge(run_, load.workers)
+        names = {known.address: (known.name, known.service) for known in hosts.instances()}
+        rundir.add_instances(run_, names)
+        return _sum_up(run_, since, colour)
+
+
+def _run_containers(root: Path, hosts: Containers, load: Load, out: RunDir, say: Say) -> int:
+    """Run it to its end, with its rows in the run folder; the master's exit code."""
+    out.path.chmod(0o755)
+    os.chown(out.path, USER, USER)
+    asked = {
+        "BULKHEAD_LOAD_ROWS": str(out.path),
+        "BULKHEAD_LOAD_USERS": str(load.users),
+        "BULKHEAD_LOAD_WORKERS": str(load.workers),
+        "BULKHEAD_LOAD_S": str(load.seconds),
+    }
+    settings = {
+        "proxy_url": "http://proxy:8080",
+        "rows": "/rows/client-{worker}.jsonl",
+        "shape": load.shape,
+        "pace": load.pace,
+    }
+    # docker-compose.yml: the run folder is /rows there.
+    out.locust_settings.write_text(json.dumps(settings, indent=2) + "\n")
+    out.locust_settings.chmod(0o644)  # another user reads it there
+    project = hosts.environment["COMPOSE_PROJECT_NAME"]
+    try:
+        compose(root, hosts.environment | asked, "load")
+        (master,) = containers(project, MASTER)
+        everybody = [master, *containers(project, WORKER)]
+        follower = Follower([out.worker_rows(worker) for worker in range(load.workers)])
+
+        def wait(seconds: float) -> bool:
+            return bool(wait_until(lambda: not _runs(master), seconds, 0.2))
+
+        try:
+            stopping = _watch(load, follower, out, say, wait, lambda: "")
+        except KeyboardInterrupt:
+            stopping = STOPPING
+        if stopping:
+            say(stopping)
+            docker("kill", "--signal", "INT", master)
+        if not wait_until(lambda: not any(map(_runs, everybody)), STOP_S):
+            raise StartError(f"Locust did not end in {STOP_S} s")
+        return int(inspect(master)["State"]["ExitCode"])
+    finally:
+        with interrupts.signals_deferred():  # it takes seconds, and must not be cut short
+            _remove([*containers(project, MASTER), *containers(project, WORKER)], out)
+        os.chown(out.path, os.getuid(), os.getgid())
+
+
+def _remove(locust: list[str], out: RunDir) -> None:
+    """Keep their output and remove them, each even if another one stays."""
+    with out.locust_log.open("wb") as log:
+        for container in locust:
+            words = ["docker", "logs", container]
+            with suppress(subprocess.TimeoutExpired):
+                subprocess.run(words, stdout=log, stderr=log, timeout=DOCKER_S, check=False)
+            try:
+                docker("rm", "--force", "--volumes", container)
+            except HostError as error:
+                log.write(f"{error}\n".encode())
+
+
+def _runs(container: str) -> bool:
+    return bool(inspect(container)["State"]["Running"])

@@ -5,7 +5,6 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -97,18 +96,45 @@ def _rest(source: BinaryIO, last: bytes) -> bytes | None:
     return None if last == b"\n" else wait_until(lambda: source.read(CHUNK), WHOLE_S)
 
 
-@dataclass(frozen=True)
 class Mark:
-    """One moment: everything that the stack writes later belongs to the run."""
+    """One moment in the homes of all hosts: what is written later belongs to the run.
 
-    tails: Sequence[Tail]
-    effects: int
-    wanted: ExitStack  # until they are kept, no rows are set aside for their size
+    Raises:
+        EvidenceError: the ledger cannot be read.
+    """
+
+    def __init__(self, homes: Sequence[Home], ledger: Ledger) -> None:
+        self._wanted = ExitStack()  # until they are kept, no rows are set aside for their size
+        for home in homes:
+            self._wanted.enter_context(all_rows_wanted(home))
+        self._tails = [
+            Tail(path)
+            for home in homes
+            for path in (home.proxy_rows, home.service_rows, home.watch_rows)
+        ]
+        self._ledger = ledger
+        self._effects = ledger.last()
 
     def keep_open(self) -> None:
         """Hold every file of now open: a host may be started again and again."""
-        for tail in self.tails:
+        for tail in self._tails:
             tail.keep_open()
+
+    def keep(self, run: RunDir) -> None:
+        """Copy the rows since then into the run folder, under their names in a home; once."""
+        for tail in self._tails:
+            tail.copy(run.path / tail.path.name)
+        self._wanted.close()
+
+    def keep_ledger(self, run: RunDir) -> None:
+        """Write the ledger's effects since then, and the state of every entry that they touched.
+
+        Raises:
+            EvidenceError: the ledger cannot be read.
+        """
+        with run.effects.open("wb") as effects, run.entries.open("wb") as entries:
+            for row in self._ledger.rows(self._effects):
+                (effects if isinstance(row, EffectRow) else entries).write(encode(row) + b"\n")
 
 
 @contextmanager
@@ -123,42 +149,6 @@ def room_for(out: RunDir) -> Iterator[None]:
             f"{out.path}: {error.strerror}: the run is not written down whole, so nothing can be "
             "said of it; make room and run it again"
         ) from error
-
-
-def mark(homes: Sequence[Home], ledger: Ledger) -> Mark:
-    """Mark this moment in the homes of all hosts.
-
-    Raises:
-        EvidenceError: the ledger cannot be read.
-    """
-    wanted = ExitStack()
-    for home in homes:
-        wanted.enter_context(all_rows_wanted(home))
-    rows = (
-        path for home in homes for path in (home.proxy_rows, home.service_rows, home.watch_rows)
-    )
-    return Mark([Tail(path) for path in rows], ledger.last(), wanted)
-
-
-def keep(since: Mark, run: RunDir) -> None:
-    """Copy the rows that were written since a mark into the run folder, once.
-
-    There the files have the names that they have in a home.
-    """
-    for tail in since.tails:
-        tail.copy(run.path / tail.path.name)
-    since.wanted.close()
-
-
-def keep_ledger(ledger: Ledger, since: Mark, run: RunDir) -> None:
-    """Write the ledger's effects since a mark, and the state of every entry that they touched.
-
-    Raises:
-        EvidenceError: the ledger cannot be read.
-    """
-    with run.effects.open("wb") as effects, run.entries.open("wb") as entries:
-        for row in ledger.rows(since.effects):
-            (effects if isinstance(row, EffectRow) else entries).write(encode(row) + b"\n")
 
 
 def keep_logs(homes: Sequence[Home], run: RunDir) -> None:

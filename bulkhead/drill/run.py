@@ -12,9 +12,8 @@ from bulkhead.drill import collect, inject, ledger
 from bulkhead.drill.collect import Mark
 from bulkhead.drill.inject import Injector
 from bulkhead.drill.observe import DistantObserver, Events, Observer, Progress
-from bulkhead.drill.open_load import OpenLoad
 from bulkhead.drill.spec import Drill, available
-from bulkhead.drill.swarm import BOOT_S
+from bulkhead.drill.swarm import BOOT_S, OpenLoad
 from bulkhead.faults.contract import Site
 from bulkhead.judge.verdict import Verdict
 from bulkhead.report import html
@@ -62,13 +61,12 @@ def run(stage: Stage, drill: Drill, seed: int, runs: Path, say: Say) -> Run:
         )
         out.drill_json.write_text(json.dumps(drill.as_dict(seed), indent=2) + "\n")
         say(f"  run folder: {out.path}")
-        books = ledger.of(site)
-        since = collect.mark(site.homes, books)
+        since = Mark(site.homes, ledger.of(site))
         with collect.room_for(out), ExitStack() as ends:
             ends.callback(collect.keep_logs, site.homes, out)
-            ends.callback(collect.keep, since, out)
+            ends.callback(since.keep, out)
             # The ledger first: the effects in it have their rows by then.
-            ends.callback(collect.keep_ledger, books, since, out)
+            ends.callback(since.keep_ledger, out)
             _load_and_break(site, drill, seed, out, since, say)
     with collect.room_for(out):
         verdict = collect.judged(out)

@@ -12,7 +12,6 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from bulkhead.drill.swarm import MOST_WORKERS
 from bulkhead.errors import StateError, UsageError
 from bulkhead.faults import contract
 from bulkhead.faults.disk import Volume
@@ -21,6 +20,8 @@ from bulkhead.topology import problems
 from bulkhead.topology.model import Line, Section, Topology
 from bulkhead.topology.parse import read
 from bulkhead.topology.problems import Problem
+
+MOST_WORKERS = 16
 
 Kind = Literal[
     "get", "list", "post_keyed", "post", "put", "patch", "delete", "fanout", "page", "poison"

@@ -1,6 +1,7 @@
 """Locust's processes: one alone, or a master and its workers, started and ended together.
 
-Locust is never imported: it patches the whole standard library of the process that imports it.
+Locust is never imported: it patches the whole standard library of the process that imports it. The
+load of a drill, requests at planned times, is one of them.
 """
 
 import json
@@ -9,18 +10,23 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import NoReturn, Self
 
 from bulkhead import interrupts
 from bulkhead.clock import wait_until
-from bulkhead.drill.client_rows import end, merge
+from bulkhead.drill.client_rows import Follower, end, merge
+from bulkhead.drill.spec import LoadSection
 from bulkhead.errors import EvidenceError, StartError
+from bulkhead.faults.contract import Site
+from bulkhead.records import ClientRow
 from bulkhead.rundir import RunDir
 from bulkhead.supervise.status import tail
 
-MOST_WORKERS = 16
 BOOT_S = 30
+# After a stop, requests in flight may take their whole time-out; then rows are written.
+STOP_MARGIN_S = 15
 QUIT_S = 5  # a worker that its master has told to quit has only to end
 EXIT_ROWS = 3  # loadtest/rows.py: a row is missing
 VERDICT = "client rows: "  # the same: how a line about the rows begins
@@ -67,13 +73,10 @@ class Swarm:
         self._number = workers
         self._out = out
         self._children: list[Child] = []  # first the one that leads
-
-    @property
-    def files(self) -> list[Path]:
-        """Where rows are written while it runs."""
-        if self._number == 1:
-            return [self._out.client_rows]
-        return [self._out.worker_rows(worker) for worker in range(self._number)]
+        self._files = [out.client_rows]
+        if workers > 1:
+            self._files = [out.worker_rows(worker) for worker in range(workers)]
+        self.rows = Follower(self._files)
 
     def __enter__(self) -> Self:
         return self
@@ -103,11 +106,9 @@ class Swarm:
 
     def wait(self, seconds: float) -> bool:
         """Wait for the end of the one that leads; whether it came."""
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self._leader.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
+        return self._leader.returncode is not None
 
     def interrupt(self) -> None:
         """No more requests; those in flight may finish."""
@@ -146,7 +147,7 @@ class Swarm:
         _leader, *workers = self._children
         for worker in workers:
             _end(worker, QUIT_S if code >= 0 else 0)
-        has_rows = any(path.exists() and path.stat().st_size for path in self.files)
+        has_rows = any(path.exists() and path.stat().st_size for path in self._files)
         if self._number > 1 and code and not has_rows:
             raise StartError(
                 f"the load's master ended with exit code {code} before any request:",
@@ -206,6 +207,81 @@ class Swarm:
         if not isinstance(port, str):
             raise StartError("Locust's master did not start:", *tail(self._out.locust_log))
         return port.strip()
+
+
+class OpenLoad(Swarm):
+    """The load of a drill. It stops after `longest_s` even if nobody stops it."""
+
+    def __init__(
+        self,
+        site: Site,
+        load: LoadSection,
+        rates: Sequence[tuple[float, float]],
+        seed: int,
+        longest_s: float,
+        out: RunDir,
+    ) -> None:
+        (_, first_rate), *steps = rates
+        self._timeout_s = load.timeout_s
+        settings = {
+            "proxy_url": site.url,
+            "network": site.client_network,
+            "rate": first_rate,
+            "steps": steps,
+            "arrivals": load.arrivals,
+            "mix": load.mix,
+            "seed": seed,
+            "request_timeout_s": load.timeout_s,
+            "give_up_s": load.give_up_s,
+            "connections": load.connections,
+            "load_s": longest_s,
+        }
+        options = ["--headless", "--only-summary", "--users", "1", "--host", site.url]
+        super().__init__(load.locustfile, options, settings, load.workers, site.topology.root, out)
+
+    def wait_for_rows(self) -> float:
+        """Wait until the first requests have ended; the moment for which one of them was planned.
+
+        That is when the load started, but for the time that its first requests took.
+
+        Raises:
+            StartError, EvidenceError: it did not start, or ended; with the last lines that Locust
+                printed.
+        """
+        if not (first := wait_until(self._first_rows, BOOT_S)):
+            raise StartError("the load did not begin:", *tail(self._out.locust_log))
+        return first[0].planned
+
+    def _first_rows(self) -> list[ClientRow]:
+        self.require()
+        return Follower(self._files).new()
+
+    def require(self) -> None:
+        """Check that it still runs.
+
+        Raises:
+            EvidenceError: it has ended by itself; with Locust's words about it.
+        """
+        if self.wait(0):
+            self._refuse(f"the load ended by itself with exit code {self.finish()}:")
+        self.require_workers()
+
+    def stop(self) -> None:
+        """No more arrivals; wait for the requests in flight and for the last row.
+
+        Raises:
+            EvidenceError: rows are missing, or it did not end by itself.
+        """
+        self.interrupt()
+        if not self.wait(self._timeout_s + STOP_MARGIN_S):
+            raise EvidenceError(
+                "the load did not end, so rows may be missing:", *tail(self._out.locust_log)
+            )
+        if code := self.finish():
+            self._refuse(f"the load ended with exit code {code}:")
+
+    def _refuse(self, why: str) -> NoReturn:
+        raise EvidenceError(why, *verdict(self._out.locust_log))
 
 
 def verdict(log: Path) -> list[str]:

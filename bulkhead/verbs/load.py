@@ -45,9 +45,9 @@ def add(verb: common.Add) -> None:
 
 
 def _load(arguments: argparse.Namespace) -> int:
-    from bulkhead.drill import closed_load, hosts_load
+    from bulkhead.drill import closed_load
     from bulkhead.drill.closed_load import Load
-    from bulkhead.drill.swarm import MOST_WORKERS
+    from bulkhead.drill.spec import MOST_WORKERS
 
     _require_sane(arguments)
     most = min(arguments.users, MOST_WORKERS)
@@ -70,10 +70,11 @@ def _load(arguments: argparse.Namespace) -> int:
     )
     say = common.say_aside if arguments.json else common.say
     asked = bool(common.assignments(arguments))
+    topology, colour = common.topology(arguments), common.colour()
     if arguments.hosts:
-        result = hosts_load.run(common.topology(arguments), wanted, say, common.colour())
+        result = closed_load.run_in_containers(topology, wanted, say, colour)
     else:
-        result = closed_load.run(common.topology(arguments), asked, wanted, say, common.colour())
+        result = closed_load.run(topology, asked, wanted, say, colour)
     print(json.dumps(result.figures, indent=2) if arguments.json else "\n" + result.text)
     return FAILED if result.failed else 0
 

@@ -14,7 +14,7 @@ from itertools import chain
 import pytest
 import yaml
 
-from bulkhead.drill.hosts_load import USER
+from bulkhead.drill.closed_load import USER
 from bulkhead.hosts.namespaces import PROXY_TCP
 from bulkhead.render.supervisor import WATCH_GRACE_S, stop_s
 from bulkhead.topology.model import Topology

@@ -7,7 +7,7 @@ from threading import Timer
 import pytest
 
 from bulkhead.drill import collect
-from bulkhead.drill.collect import Tail
+from bulkhead.drill.collect import Mark, Tail
 from bulkhead.drill.ledger import LedgerFile
 from bulkhead.render.paths import Home
 from bulkhead.rundir import RunDir
@@ -162,15 +162,15 @@ def test_the_watchdogs_rows_are_part_of_a_run_and_may_be_absent(tmp_path: Path) 
     home.rows.mkdir(parents=True)
     run.path.mkdir()
     home.proxy_rows.touch()
-    since = collect.mark([home], LedgerFile(home.ledger))
+    since = Mark([home], LedgerFile(home.ledger))
     add(home.proxy_rows, "a request\n")
-    collect.keep(since, run)
+    since.keep(run)
     assert run.proxy_rows.read_text() == "a request\n"
     assert not run.watch_rows.exists()
     add(home.watch_rows, "before\n")
-    since = collect.mark([home], LedgerFile(home.ledger))
+    since = Mark([home], LedgerFile(home.ledger))
     add(home.watch_rows, "a hang\n")
-    collect.keep(since, run)
+    since.keep(run)
     assert run.watch_rows.read_text() == "a hang\n"
 
 
