@@ -5,7 +5,7 @@ They are closed-loop: a user sends its next request only after the last one has 
 
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gevent
@@ -30,9 +30,8 @@ WORK = Kind("work", "GET", "/api/v1/work", 200, "256 bytes", "?ms=5&cpu_ms=1&byt
 class OnceUser(User):
     """A user whose client sends each request exactly once (channel.py says how).
 
-    `think_s` is the range of its pauses between tasks, `pace` multiplies them. The time-outs are in
-    seconds; every request ends within `request_timeout_s`. Its locustfile calls
-    distributed.record_closed, which makes the recorder.
+    `think_s` is the range of its pauses between tasks, `pace` multiplies them. Every request ends
+    within `request_timeout_s`. Its locustfile calls distributed.record_closed.
     """
 
     abstract = True
@@ -114,12 +113,12 @@ class Browser(OnceUser):
     @task(1)
     def style(self) -> None:
         """A style sheet of the ledger page."""
-        if not self.stylesheets:
-            return self.home()
-        path, mark, query = random.choice(self.stylesheets).partition("?")
-        kind = Kind("style", "GET", path, 200, "something", mark + query, accept="text/css")
-        self.client.send(kind)
-        return None
+        if self.stylesheets:
+            path, mark, query = random.choice(self.stylesheets).partition("?")
+            kind = Kind("style", "GET", path, 200, "something", mark + query, accept="text/css")
+            self.client.send(kind)
+        else:
+            self.home()
 
     def _counts_up(self, answer: Answer) -> str:
         before = self.visits
@@ -161,10 +160,10 @@ class Reader(OnceUser):
     @task(1)
     def work(self) -> None:
         """A little waiting, a little computing, a little body."""
-        if not self.does_work:
-            return self.whoami()
-        self.client.send(WORK)
-        return None
+        if self.does_work:
+            self.client.send(WORK)
+        else:
+            self.whoami()
 
 
 class Writer(OnceUser):
@@ -186,26 +185,19 @@ class Writer(OnceUser):
     def create(self) -> None:
         """A new entry, or, with many entries already, one less."""
         if len(self.entries) >= MOST_ENTRIES:
-            return self.delete()
-        self._keep(self.create_entry(self.account, "new"))
-        return None
+            self.delete()
+        else:
+            self._keep(self.create_entry(self.account, "new"))
 
     @task(2)
     def replace(self) -> None:
         """PUT: a new amount and memo."""
-        if entry := self._take():
-            changed = _next(entry, amount=any_amount(), memo="replaced")
-            body = {"account": entry.account, "amount": changed.amount, "memo": changed.memo}
-            if not self.ask("put", changed, body).wrong:
-                self._keep(changed)
+        self._write("put", ("account", "amount", "memo"), memo="replaced")
 
     @task(2)
     def change(self) -> None:
         """PATCH: a new amount, the rest stays."""
-        if entry := self._take():
-            changed = _next(entry, amount=any_amount())
-            if not self.ask("patch", changed, {"amount": changed.amount}).wrong:
-                self._keep(changed)
+        self._write("patch", ("amount",))
 
     @task(3)
     def read(self) -> None:
@@ -220,6 +212,14 @@ class Writer(OnceUser):
         """DELETE: whatever the answer, the entry is not used again."""
         if entry := self._take():
             self.client.send(KINDS["delete"], entry.id)
+
+    def _write(self, kind: str, fields: Sequence[str], **changes: Any) -> None:
+        if entry := self._take():
+            changes |= {"version": entry.version + 1, "amount": any_amount()}
+            changed = msgspec.structs.replace(entry, **changes)
+            body = {name: getattr(changed, name) for name in fields}
+            if not self.ask(kind, changed, body).wrong:
+                self._keep(changed)
 
     def _take(self) -> Entry | None:
         """One of the entries, which is then no longer among them; None, once, when none is left."""
@@ -236,11 +236,6 @@ class Writer(OnceUser):
 def any_amount() -> int:
     """An amount like any other."""
     return random.randint(-999, 999)
-
-
-def _next(entry: Entry, **changes: Any) -> Entry:
-    """The entry after one more write."""
-    return msgspec.structs.replace(entry, version=entry.version + 1, **changes)
 
 
 def _holds(answer: Answer, entry: Entry) -> str:

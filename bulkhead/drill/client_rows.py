@@ -66,40 +66,34 @@ def _failed(row: ClientRow) -> bool:
     return row.error != "gave_up" and bool(row.error or row.wrong or row.status >= 400)
 
 
-class _Ended(msgspec.Struct):
-    """The part of a row that its place depends on."""
-
-    done: float
-
-
 def merge(run: RunDir, workers: int) -> int:
     """Make `run.client_rows` of the files of all workers, in the order in which requests ended.
 
-    The workers' own files are gone then. The result is how many rows there are.
+    The workers' own files are gone then. Returns how many rows there are.
 
     Raises:
-        EvidenceError: a file is not whole, or rows of another load are there; a line for each
-            worker of which something is missing. Nothing has been changed.
+        EvidenceError: a file is not whole, or rows of another load are there; with a line for each
+            worker. Nothing has been changed.
     """
     if run.client_rows.exists():
         raise EvidenceError(f"{run.client_rows}: is there already")
-    wanted = {run.worker_rows(worker) for worker in range(workers)}
-    if extra := sorted(set(run.path.glob("client-*.jsonl")) - wanted):
+    paths = [run.worker_rows(worker) for worker in range(workers)]
+    if extra := sorted(set(run.path.glob("client-*.jsonl")) - set(paths)):
         raise EvidenceError(*(f"{path}: is of none of {workers} workers" for path in extra))
     ends = [end(run, worker) for worker in range(workers)]
     if problems := [
         f"worker {worker} of the load: {problem}"
         for worker, said in enumerate(ends)
-        if (problem := _problem(run.worker_rows(worker), said))
+        if (problem := _problem(paths[worker], said))
     ]:
         raise EvidenceError(*problems)
     made = run.client_rows.with_suffix(".part")
     with made.open("wb") as out:
-        files = [_rows(run.worker_rows(worker), _Ended) for worker in range(workers)]
-        out.writelines(line for _, line in heapq.merge(*files, key=lambda row: row[0]))
+        merged = heapq.merge(*map(_rows, paths), key=lambda row: row[0])
+        out.writelines(line for _, line in merged)
     made.replace(run.client_rows)
     for worker in range(workers):
-        run.worker_rows(worker).unlink()
+        paths[worker].unlink()
         run.worker_end(worker).unlink()
     return sum(said.rows for said in ends if said)
 
@@ -120,7 +114,7 @@ def _problem(path: Path, said: RowsEnd | None) -> str:
         return f"ended before the load did, after {said.rows} rows"
     try:
         # A line without its end is no row.
-        found = sum(line.endswith(b"\n") for _, line in _rows(path, ClientRow))
+        found = sum(line.endswith(b"\n") for _, line in _rows(path))
     except FileNotFoundError:
         return f"{path.name} is missing"
     except msgspec.DecodeError as error:
@@ -128,13 +122,13 @@ def _problem(path: Path, said: RowsEnd | None) -> str:
     return "" if found == said.rows else f"{path.name} has {found} rows of {said.rows}"
 
 
-def _rows(path: Path, shape: type[ClientRow | _Ended]) -> Iterator[tuple[float, bytes]]:
+def _rows(path: Path) -> Iterator[tuple[float, bytes]]:
     """The lines of a file, each with the moment at which its request ended.
 
     Raises:
-        DecodeError: one is not of this shape; with its place.
+        DecodeError: one is no row; with its place.
     """
-    decode = msgspec.json.Decoder(shape).decode
+    decode = msgspec.json.Decoder(ClientRow).decode
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:

@@ -3,7 +3,6 @@
 import errno
 import os
 import threading
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,10 +27,9 @@ State = Literal["up", "dead", "stopped"]
 
 
 class Events:
-    """events.jsonl: written as things happen, from any thread.
+    """events.jsonl: written as things happen, from any thread; unbuffered.
 
-    The kernel has each event when `note` returns. `require`, not `note`, reports one that cannot be
-    written: a fault must be healed all the same.
+    `require`, not `note`, reports one that cannot be written: a fault must be healed all the same.
     """
 
     def __init__(self, path: Path) -> None:
@@ -60,11 +58,7 @@ class Events:
             return t
 
     def require(self) -> None:
-        """All events so far are written.
-
-        Raises:
-            OSError: one is not.
-        """
+        """Raise the OSError by which an event could not be written, if there is one."""
         if self._failure:
             raise self._failure
 
@@ -73,11 +67,8 @@ class Events:
         self._file.close()
 
 
-class Background(ABC):
-    """Something that is done every `every_s` in a thread, for the time of a context.
-
-    `failure` is the error that has ended it early.
-    """
+class Background:
+    """Looks every `every_s` in a thread, during a context; `failure` is what ended it early."""
 
     every_s: ClassVar[float]
 
@@ -86,9 +77,8 @@ class Background(ABC):
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name=type(self).__name__, daemon=True)
 
-    @abstractmethod
     def look(self) -> None:
-        """Do it once."""
+        """Look once."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -109,9 +99,9 @@ class Background(ABC):
 class Observer(Background):
     """Watches every instance, and writes an event when it is up, dead or stopped.
 
-    It never asks supervisord anything: every call wakes it up, and it would notice a death sooner
-    than by itself. A living process is watched through the kernel alone, at no cost to it; only the
-    port of a dead one is connected to, until a process accepts there again.
+    It never asks supervisord: a call wakes it up, and it would notice a death sooner. A living
+    process is watched through the kernel alone; only the port of a dead one is connected to, until
+    a process accepts there again.
     """
 
     every_s = 0.01
@@ -125,20 +115,16 @@ class Observer(Background):
         self.look()
 
     def require(self) -> None:
-        """Check that it still watches.
-
-        Raises:
-            EvidenceError: it has broken, so that the states are not what they seem.
-        """
+        """Raise EvidenceError if it has broken, so that the states are not what they seem."""
         if self.failure is not None:
             raise EvidenceError(f"the observer of the instances broke: {self.failure}")
 
     def look(self) -> None:
         """Look at every instance."""
         for instance in self._site.topology.instances():
-            self.saw(instance.name, self._state(instance), now())
+            self._saw(instance.name, self._state(instance), now())
 
-    def saw(self, name: str, state: State, at: float) -> None:
+    def _saw(self, name: str, state: State, at: float) -> None:
         """Write down a state that an instance has had since `at`, if it is another than before."""
         if self.states.get(name) != state:
             self.states[name] = state
@@ -163,8 +149,8 @@ class DistantObserver(Observer):
     """Watches the instances of several hosts by asking them: it does not see their processes.
 
     An instance that gives no answer in its own name within `PATIENCE_S` counts as dead: it is dead,
-    frozen, cut off or slow. `keep` is called before each look. In the end run.json gets every
-    instance that the proxy has ever known, by its address, which the rows of the proxy have.
+    frozen, cut off or slow. `keep` is called before each look. In the end `run.run_json` gets every
+    instance that the proxy has ever known, by its address.
     """
 
     every_s = 0.25
@@ -193,7 +179,7 @@ class DistantObserver(Observer):
         # An instance that the proxy has forgotten is asked where it was last.
         everybody = {instance.name: instance for instance in (*self._known.values(), *found)}
         for name, up, at in self._pool.map(_ask, everybody.values()):
-            self.saw(name, "up" if up else "dead", at)
+            self._saw(name, "up" if up else "dead", at)
 
     def __exit__(self, *ended_by: object) -> None:
         super().__exit__(*ended_by)
@@ -202,20 +188,14 @@ class DistantObserver(Observer):
 
 
 def _ask(instance: Instance) -> tuple[str, bool, float]:
-    """Its name, whether it has answered, and since when that is known.
-
-    One that does not answer was dead when it was asked.
-    """
+    """Its name, whether it has answered, and since when: a silent one was dead when asked."""
     start = now()
     up = answers(instance.host, instance.port, instance.name, timeout_s=PATIENCE_S)
     return instance.name, up, now() if up else start
 
 
 class Progress(Background):
-    """Prints a line each second, from the rows and the observer. `phase` is the run's.
-
-    If nobody reads the output any more it ends, and the run goes on.
-    """
+    """Prints a line each second. If nobody reads the output any more it ends; the run goes on."""
 
     every_s = 1
 
