@@ -17,10 +17,7 @@ def cut_short(row: ClientRow) -> bool:
 
 
 class Follower:
-    """Counts the rows of growing files, each read once.
-
-    `short` is the first resource that the load generator says it has run out of, "" for none.
-    """
+    """Counts the rows of growing files; `short` says what the load generator has run out of."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.requests = 0
@@ -123,11 +120,7 @@ def _problem(path: Path, said: RowsEnd | None) -> str:
 
 
 def _rows(path: Path) -> Iterator[tuple[float, bytes]]:
-    """The lines of a file, each with the moment at which its request ended.
-
-    Raises:
-        DecodeError: one is no row; with its place.
-    """
+    """The lines of a file, each with the moment at which its request ended."""
     decode = msgspec.json.Decoder(ClientRow).decode
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):

@@ -103,11 +103,7 @@ def run(topology: Topology, asked: bool, load: Load, say: Say, colour: bool) -> 
 
 
 def _require_free(port: int, say: Say) -> None:
-    """Check that Locust's web UI can listen there: Locust itself would only print a traceback.
-
-    Raises:
-        StateError: the port is taken, or it is not for this user.
-    """
+    """Check that Locust's web UI can listen there: Locust itself would only print a traceback."""
     asked = f"load: --ui-port {port}"
     if owner := blocking(UI_HOST, port, listeners()):
         raise StateError(
@@ -123,12 +119,7 @@ def _require_free(port: int, say: Say) -> None:
 
 
 def _sum_up(run_: RunDir, since: Mark, colour: bool) -> Result:
-    """Sum up a load whose rows are in its run folder; write summary.json.
-
-    Raises:
-        EvidenceError: there are no rows, the ledger cannot be read, or the load generator has run
-            out of something of its own.
-    """
+    """Sum up a load whose rows are in its run folder; write summary.json."""
     sent, short = 0, []
     for row in read_rows(run_.client_rows, ClientRow):
         sent += 1
@@ -196,9 +187,6 @@ def _watch(
     """Report progress every second until Locust ends, or must be stopped: then why, in one line.
 
     `wait` waits for its end so many seconds, and `lost` says which of its workers is gone.
-
-    Raises:
-        StartError: it does not end.
     """
     start = now()
     while not wait(1):

@@ -29,10 +29,9 @@ WHOLE_S = 1.0  # a line that is being written has its end long before
 class Tail:
     """The lines that are appended to a file from now on, even if the file is moved meanwhile.
 
-    Rotation renames rows.jsonl to rows.jsonl.1 (and that to rows.jsonl.2), a start of the stack
-    renames it to rows.jsonl.old, and then a new file begins. So the rest of today's file comes
-    first, and then every file of these names that is not there yet, whole. Today's files are held
-    open: no new file can get the same inode.
+    Rotation renames it to NAME.1 (and that to NAME.2), a start of the stack to NAME.old, and then a
+    new file begins. So the rest of today's file comes first, and then every file of these names
+    that is not there yet. Today's files are held open: no new file can get the same inode.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,10 +43,7 @@ class Tail:
             file.seek(0, os.SEEK_END)
 
     def keep_open(self) -> None:
-        """Hold open the files that have come since, so that none is lost before it is copied.
-
-        A start of a stack keeps one earlier set of files, and no more.
-        """
+        """Hold open the files that have come since: a start keeps one earlier set and no more."""
         known = [os.fstat(each.fileno()) for each in self._files]
         for path in _family(self.path):
             with suppress(FileNotFoundError):  # renamed just now: the next look finds it
@@ -71,29 +67,24 @@ class Tail:
 
 def _family(path: Path) -> list[Path]:
     """A file and its rotated ones that exist: the eldest first, the file itself last."""
-    rotated = sorted(path.parent.glob(f"{path.name}.*"), key=_age, reverse=True)
+
+    def turns(rotated: Path) -> int:
+        number = rotated.name.rpartition(".")[2]
+        return int(number) if number.isdigit() else 0  # `.old` is the youngest
+
+    rotated = sorted(path.parent.glob(f"{path.name}.*"), key=turns, reverse=True)
     return [each for each in (*rotated, path) if each.exists()]
 
 
-def _age(path: Path) -> int:
-    """How often a file has been rotated, by its name; `.old` has not been."""
-    number = path.name.rpartition(".")[2]
-    return int(number) if number.isdigit() else 0
-
-
 def _append(source: BinaryIO, out: BinaryIO) -> None:
-    last = b"\n"
-    while chunk := source.read(CHUNK) or _rest(source, last):
-        out.write(chunk)
-        last = chunk[-1:]
+    """Copy all, and the rest of a line that is being written: Linux shows an append by pages.
 
-
-def _rest(source: BinaryIO, last: bytes) -> bytes | None:
-    """The rest of a line that is being written: Linux shows an append page by page.
-
-    One that never gets its end, as on a full disk, is left as it is.
+    A line that never gets its end, as on a full disk, is left as it is.
     """
-    return None if last == b"\n" else wait_until(lambda: source.read(CHUNK), WHOLE_S)
+    patience_s = 0.0
+    while chunk := wait_until(lambda: source.read(CHUNK), patience_s):
+        out.write(chunk)
+        patience_s = 0 if chunk.endswith(b"\n") else WHOLE_S
 
 
 class Mark:
@@ -152,10 +143,7 @@ def room_for(out: RunDir) -> Iterator[None]:
 
 
 def keep_logs(homes: Sequence[Home], run: RunDir) -> None:
-    """Copy the logs of nginx, supervisord and the instances, the last megabyte of each.
-
-    Each of several hosts has a folder of its own, with the name of its home.
-    """
+    """Copy the last megabyte of each log; several hosts have a folder each, named as its home."""
     for home in homes:
         folder = run.log if len(homes) == 1 else run.log / home.path.name
         folder.mkdir(parents=True)

@@ -40,10 +40,8 @@ Child = subprocess.Popen[bytes]
 def environment(root: Path, home: Path) -> dict[str, str]:
     """The environment of a Locust whose only settings are its command line and what is added here.
 
-    Locust reads LOCUST_* variables, ~/.locust.conf, and locust.conf and pyproject.toml in its
-    working directory; HTTP libraries read proxies and ~/.netrc, Python reads PYTHON*. So the
-    variables are a fixed list, and `home`, which has no such file, is home and working directory.
-    Modules are imported from `root`.
+    It finds no settings of the user's (docs/load.md): the variables are a fixed list, and `home`,
+    an empty folder, is home and working directory. Modules are imported from `root`.
     """
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     return kept | {"HOME": str(home), "LANG": "C.UTF-8", "PYTHONPATH": str(root)}
@@ -53,8 +51,7 @@ class Swarm:
     """Locust for the time of a context; at its end nothing of it runs any more.
 
     All processes run `locustfile`, a path in the folder `root`; `options` are for the one that
-    leads, `settings` are for all of them (loadtest/settings.py). Their rows are to go to
-    `out.client_rows`; those of several workers do so at the end.
+    leads, `settings` for all (loadtest/settings.py). The rows are in `out.client_rows` at the end.
     """
 
     def __init__(
@@ -126,18 +123,12 @@ class Swarm:
         return ""
 
     def require_workers(self) -> None:
-        """Check that every worker runs, or has ended well.
-
-        Raises:
-            EvidenceError: one has not; it says which, and how it ended.
-        """
+        """Raise EvidenceError unless every worker runs, or has ended well."""
         if lost := self.lost():
             raise EvidenceError(self._nothing(f"{lost}: rows are missing"))
 
     def finish(self) -> int:
-        """After the end of the one that leads: end the workers and merge their rows.
-
-        The result is the exit code of the one that leads.
+        """After the end of the one that leads: end the workers, merge their rows; its exit code.
 
         Raises:
             StartError: with workers: it ended before any request.
@@ -242,11 +233,8 @@ class OpenLoad(Swarm):
     def wait_for_rows(self) -> float:
         """Wait until the first requests have ended; the moment for which one of them was planned.
 
-        That is when the load started, but for the time that its first requests took.
-
         Raises:
-            StartError, EvidenceError: it did not start, or ended; with the last lines that Locust
-                printed.
+            StartError, EvidenceError: it did not start, or ended; with Locust's last lines.
         """
         if not (first := wait_until(self._first_rows, BOOT_S)):
             raise StartError("the load did not begin:", *tail(self._out.locust_log))
@@ -257,11 +245,7 @@ class OpenLoad(Swarm):
         return Follower(self._files).new()
 
     def require(self) -> None:
-        """Check that it still runs.
-
-        Raises:
-            EvidenceError: it has ended by itself; with Locust's words about it.
-        """
+        """Raise EvidenceError, with Locust's words about it, if it has ended by itself."""
         if self.wait(0):
             self._refuse(f"the load ended by itself with exit code {self.finish()}:")
         self.require_workers()
@@ -292,15 +276,12 @@ def verdict(log: Path) -> list[str]:
 
 def _end(worker: Child, patience_s: float) -> None:
     """Wait for a worker to end by itself; if it does not, end it."""
-    try:
-        worker.wait(patience_s)
-    except subprocess.TimeoutExpired:
-        worker.terminate()
-        try:
-            worker.wait(BOOT_S)
-        except subprocess.TimeoutExpired:
-            worker.kill()
-            worker.wait()
+    for act, seconds in ((worker.terminate, patience_s), (worker.kill, BOOT_S)):
+        with suppress(subprocess.TimeoutExpired):
+            worker.wait(seconds)
+            return
+        act()
+    worker.wait()
 
 
 def _fate(code: int) -> str:
