@@ -52,8 +52,7 @@ def _moments(line: FaultSection, seed: str) -> Iterator[float]:
 def rates(load: LoadSection, phases: PhasesSection) -> list[tuple[float, float]]:
     """From which second of the load on it has which rate; the first is at 0.
 
-    A phase's rate lasts as long as the phase is planned to. When faults take longer to be healed,
-    the load does not wait for them: it has the recovery's rate by then.
+    If faults take longer than planned to be healed, the load has the recovery's rate by then.
     """
     steps: list[tuple[float, float]] = []
     moment = 0.0
@@ -102,11 +101,7 @@ class Injector:
             self.join()
 
     def join(self) -> None:
-        """Wait until every injection that was started is healed.
-
-        Raises:
-            EvidenceError: one of them neither ends nor fails.
-        """
+        """Wait until all are healed. Raise EvidenceError if one neither ends nor fails."""
         deadline = now() + longest_s([planned.fault for planned in self._plan], self._site.topology)
         for thread in self._threads:
             thread.join(max(0.0, deadline - now()))

@@ -21,6 +21,7 @@ from bulkhead.topology.model import Topology
 EXPORT = (sys.executable, "-m", "services.api.ledger.export")
 EXPORT_S = 120
 
+LAST = "SELECT coalesce(max(seq), 0) FROM effects"
 EFFECTS = """
     SELECT seq, request_id, key, op, entry_id, version, instance, boot, at, amount
     FROM effects WHERE seq > :after ORDER BY seq
@@ -65,8 +66,7 @@ class LedgerFile:
         if not self._path.exists():
             return 0
         with self._open() as ledger:
-            (last,) = ledger.execute("SELECT coalesce(max(seq), 0) FROM effects").fetchone()
-            return int(last)
+            return int(ledger.execute(LAST).fetchone()[0])
 
     def rows(self, after: int) -> Iterator[EffectRow | EntryRow]:
         """Every effect behind that number, then every entry that they touched; as of one moment.

@@ -1,7 +1,6 @@
 """The leftovers of a killed drill: a stack, namespaces, containers and mounts, ended and removed.
 
-Only the notes in the drill's own folder count, and none while a drill runs there.
-That drill holds the folder's lock, and its pid and start time are in the lock's file.
+A drill that runs holds its folder's lock, and its pid and start time are in the lock's file.
 """
 
 import fcntl
@@ -82,13 +81,7 @@ def alone(path: Path) -> Iterator[None]:
 
 
 def remove(path: Path, say: Say) -> bool:
-    """End everything of a drill that was killed, and remove its folder; `alone` is held.
-
-    False when there was nothing but the folder.
-
-    Raises:
-        StateError: something does not end.
-    """
+    """As `clear`; `alone` is held."""
     if found := _words(path):
         say(f"an interrupted drill has left {found}: ending all of it")
     if survivors(Home(path)) or Home(path).record.exists():
@@ -103,13 +96,10 @@ def remove(path: Path, say: Say) -> bool:
 def _words(path: Path) -> str:
     of_a_stack = survivors(Home(path)) if Home(path).record.exists() else []
     mounts = disk.mounted(path)
-    return ", ".join(
-        [
-            *([f"{len(of_a_stack)} processes of a stack"] if of_a_stack else []),
-            *(word for kind in KINDS.values() for word in kind.left(path)),
-            *([f"{len(mounts)} mounts"] if mounts else []),
-        ]
-    )
+    words = [f"{len(of_a_stack)} processes of a stack"] if of_a_stack else []
+    words += [word for kind in KINDS.values() for word in kind.left(path)]
+    words += [f"{len(mounts)} mounts"] if mounts else []
+    return ", ".join(words)
 
 
 def _lock(path: Path) -> Path:

@@ -1,7 +1,6 @@
 """drills/NAME.toml -> Drill: a load, a schedule of faults, and the expectations of the stack.
 
-The story of a drill is the comment at the head of its file: the faults, their effect on a client,
-and the reason. Every problem of a file is reported at once.
+The story of a drill is the comment at the head of its file. All problems are reported at once.
 """
 
 import os
@@ -43,9 +42,8 @@ MIX: dict[Kind, Share] = {
 class LoadSection(Section):
     """The requests and their rate; `rates` are those of phases that have another one.
 
-    `workers` is the number of processes that send: each has a part of the one schedule. With
-    `give_up_s` each client hangs up so long after it has sent its request; that is no failure of
-    the stack.
+    `workers` are the processes that send: each has a part of the one schedule. With `give_up_s`
+    each client hangs up so long after it has sent its request; that is no failure of the stack.
     """
 
     locustfile: Annotated[Line, Field(min_length=1)] = "loadtest/openloop.py"
@@ -74,10 +72,7 @@ class PhasesSection(Section):
 
 
 class FaultSection(Section):
-    """One line of the schedule: a fault, its target, its times and its duration.
-
-    With `random` the injections start at moments that chance picks, one in `every_s` on average.
-    """
+    """One line of the schedule; with `random` chance picks the moments, one in `every_s`."""
 
     fault: str
     target: str
@@ -145,11 +140,7 @@ def load(path: Path, assignments: Sequence[str] = ()) -> Drill:
 
 
 def fits(drill: Drill, topology: Topology) -> None:
-    """Check that everything that a drill names exists in its stack.
-
-    Raises:
-        ConfigError: with one line for each thing that does not.
-    """
+    """Raise ConfigError unless everything that a drill names exists in its stack; all at once."""
     problems.refuse(drill.path.name, list(_misfits(drill.file, topology)))
 
 
@@ -181,11 +172,7 @@ def _target_problem(hosts: HostsSection | None, line: FaultSection, topology: To
 
 
 def available(drill: Drill, site: contract.Site) -> None:
-    """Check that this stack and this machine can be given the drill's faults.
-
-    Raises:
-        StateError: with one line for each that cannot be done.
-    """
+    """Raise StateError, a line each, if this stack and machine cannot be given all its faults."""
     faults = {line.fault: contract.make(line.fault, line.params) for line in drill.file.faults}
     reasons = {name: fault.available(site) for name, fault in faults.items()}
     if missing := [f"{drill.path.name}: {name}: {why}" for name, why in reasons.items() if why]:

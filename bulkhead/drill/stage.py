@@ -1,7 +1,6 @@
 """The stack that a drill runs on: one of its own, fresh and gone afterwards, or the one that is up.
 
-A drill's own stack lives in the folder `drill` of the home folder, on free ports, with an empty
-ledger. Whatever an interrupted drill left there is stopped and removed first.
+A drill's own stack lives in the folder `drill` of the home folder, on free ports.
 """
 
 import copy
