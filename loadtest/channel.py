@@ -4,9 +4,8 @@ Higher-level clients re-send silently. geventhttpclient 2.6 sends a GET, PUT or 
 pool size + 1 times, whenever a connection breaks before the first byte of the answer, and offers no
 way to switch that off. So only its parser is used here; connecting, sending and reading are plain.
 
-If the kernel takes only a part of a request, sending goes on where it stopped. The one repetition
-that is harmless happens before anything is sent: an idle kept-alive connection that the server has
-closed meanwhile is noticed and replaced by a fresh one.
+The one repetition that is harmless happens before anything is sent: an idle kept-alive connection
+that the server has closed meanwhile is replaced by a fresh one.
 """
 
 import errno
@@ -49,11 +48,7 @@ Failed: TypeAlias = Callable[[BaseException], None]
 
 
 def resolve(host: str, port: int) -> Address:
-    """The first address of a host.
-
-    Raises:
-        OSError: it has none.
-    """
+    """The first address of a host; OSError if it has none."""
     family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     return family, address
 
@@ -61,8 +56,7 @@ def resolve(host: str, port: int) -> Address:
 def started(watcher: Any, callback: Callable[[], None], failed: Failed) -> Any:
     """Have the event loop call `callback` whenever its `watcher` says so, until that is closed.
 
-    What it raises goes to `failed`: the event loop would print it and go on, with a request that
-    never ends.
+    What it raises goes to `failed`: the event loop would print it, and the request would never end.
     """
 
     def guarded() -> None:

@@ -46,10 +46,7 @@ class UnexpectedError(Exception):
 
 @dataclass
 class Outcome:
-    """How a request ended: `error` is "" if a whole answer came, `wrong` is "" if it was right.
-
-    `short` says what the load generator has run out of meanwhile, "" for nothing.
-    """
+    """How a request ended; `short` says what the load generator has run out of meanwhile."""
 
     answer: Answer
     error: Error
@@ -95,10 +92,9 @@ class Client:
     ) -> Outcome:
         """Send a request, once; write its row; tell Locust.
 
-        Without a whole answer the outcome's status is 0 and nothing is known about a write. A stop
-        of the load test ends the exchange with GreenletExit: the row then says `stopped`, and
-        Locust, by its own rules, hears nothing of the request. Once a test is stopping no request
-        is begun: the user ends here, without a row, for nothing was sent.
+        A stop of the test ends the exchange with GreenletExit: the row then says `stopped`, and
+        Locust, by its own rules, hears nothing of it. Once a test is stopping no request is begun:
+        the user ends here, without a row.
         """
         # Locust kills a waiting user a little after it has decided to: meanwhile it may wake up.
         if self._environment.runner.state not in (STATE_SPAWNING, STATE_RUNNING):

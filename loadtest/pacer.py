@@ -44,10 +44,8 @@ _now = time.monotonic
 class Plan:
     """The shard of an open-loop load that the settings ask for, against the stack at `base_url`.
 
-    `kinds` are to be sent at `moments`, which are seconds from the start, until `end_s`.
-
-    Raises:
-        ValueError: the stack is not on this machine; the message says what the URL must be.
+    `kinds` are to be sent at `moments`, seconds from the start, until `end_s`. A ValueError says
+    what the URL must be.
     """
 
     def __init__(self, settings: OpenSettings, base_url: str, shard: Shard = WHOLE) -> None:

@@ -208,11 +208,7 @@ _calls = msgspec.json.Decoder(_Calls).decode
 
 
 def shown(kind: Kind, body: bytes) -> list[Entry] | None:
-    """The entries that an answer of 2xx shows; None when it is not about entries.
-
-    Raises:
-        DecodeError: it is unreadable.
-    """
+    """The entries that an answer of 2xx shows; None: it is about none. It may be unreadable."""
     if kind.content == "entries":
         return _entries(body).entries
     return [_entry(body)] if kind.content in ("entry", "written") else None
@@ -262,11 +258,7 @@ _CHECKS: dict[Content, tuple[Callable[[bytes], bool], str]] = {
 
 
 def body_problem(content: Content, body: bytes) -> str:
-    """What is wrong with a body that should hold this, but not one entry; or "".
-
-    Raises:
-        DecodeError: it is unreadable.
-    """
+    """What is wrong with a body that should hold this, but not one entry; or ""."""
     well, wrong = _CHECKS[content]
     return "" if well(body) else wrong
 
@@ -274,9 +266,8 @@ def body_problem(content: Content, body: bytes) -> str:
 class EntryPool:
     """The ledger entries that an open-loop load has made, and what it may do with each.
 
-    The first `keep` entries are read and written and never deleted; an entry is being written by
-    one request at most. All further ones are spare: no one reads them, and each may be deleted
-    once. The seed decides which entry a request gets.
+    The first `keep` are read, and written by one request at a time; they are never deleted. All
+    further ones are spare: never read, deleted once. The seed decides which one a request gets.
     """
 
     def __init__(self, keep: int, seed: int) -> None:
@@ -296,10 +287,7 @@ class EntryPool:
             self._spare.append(entry)
 
     def take(self, source: Source) -> str:
-        """An entry for a request of this source; "" when there is none now.
-
-        An entry that is to be written is no longer writable until it is put `back`.
-        """
+        """An entry, "" for none; one that is to be written is gone until it is put `back`."""
         if source == "spare":
             return self._spare.popleft() if self._spare else ""
         pool = self._kept if source == "any" else self._writable

@@ -1,7 +1,6 @@
 """The client rows of one process: written, counted, and checked for a missing one at the end.
 
-A closed loop writes each row at once (Recorder), an open loop many times a second (Journal). A
-process that finds a hole in its rows says so in one line and ends with EXIT_ROWS, one whose load
+A process that finds a hole in its rows says so in one line and ends with EXIT_ROWS, one whose load
 broke with EXIT_BROKEN.
 """
 
@@ -68,7 +67,7 @@ class Journal:
             self._waiting += b"\n"
 
     def flush(self) -> None:
-        """Write all waiting rows. After a failure write no more: the file would have a hole.
+        """Write all waiting rows, unless it has failed before: the file would have a hole.
 
         It raises nothing, for a user may be ending: the report tells what could not be written.
         """
@@ -135,11 +134,7 @@ class Recorder(Journal):
 
 
 def own_path(path: str, worker: int) -> str:
-    """The file of this worker; `path` itself when all of them share it.
-
-    Raises:
-        ValueError: the file is its own and not new: it holds rows of another load.
-    """
+    """The file of this worker; `path` when all share it. ValueError if its own is there already."""
     own = path.replace(WORKER, str(worker))
     if own != path and Path(own).exists():
         raise ValueError(f"rows = {path!r}: {own} is there already")

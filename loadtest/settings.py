@@ -1,11 +1,12 @@
 """The settings of a load: one JSON file, read and validated once when Locust starts.
 
 The environment variable BULKHEAD_LOAD_SETTINGS names the file; without it every setting has its
-default, and Locust's own options decide the rest. A setting that is null has its default, too.
+default. A setting that is null has its default, too.
 """
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from ipaddress import ip_address, ip_network
 from itertools import pairwise
@@ -84,11 +85,7 @@ class Settings:
     parent_pid: Annotated[int, _integer(1, 2**31)] | None = None
 
     def address(self, base_url: str) -> tuple[str, int]:
-        """Host and port of `base_url`, where the load is to go.
-
-        Raises:
-            ValueError: the load must not go there; the message says what the URL must be.
-        """
+        """Host and port of `base_url`; a ValueError says what it must be for this load."""
         return address(base_url)
 
 
@@ -124,14 +121,12 @@ class OpenSettings(Settings):
         An open loop does not slow down when its server does, so it must not meet another's server.
         """
         must_be = "http://HOST or http://HOST:PORT, and HOST an address of this machine's loopback"
-        try:
+        with suppress(ValueError):
             host, port = address(base_url)
             host = "127.0.0.1" if host == "localhost" else host
             ip = ip_address(host)
             if ip.is_loopback or (self.network and ip in ip_network(self.network)):
                 return host, port
-        except ValueError:
-            pass
         raise ValueError(f"{must_be} or of {self.network}" if self.network else must_be)
 
 
@@ -145,11 +140,7 @@ Chosen = TypeVar("Chosen", bound=Settings)
 
 
 def read(kind: type[Chosen], environment: Mapping[str, str]) -> Chosen:
-    """The settings of this process, from the file that the environment names.
-
-    Raises:
-        ValueError: the file cannot be read, or some of it is not allowed; a line for each mistake.
-    """
+    """The settings of this process; a ValueError has a line for each mistake in the file."""
     if problems := [
         f"{was} is called {each.name} in the file {FILE} now"
         for each in fields(kind)
@@ -172,11 +163,7 @@ def read(kind: type[Chosen], environment: Mapping[str, str]) -> Chosen:
 
 
 def validated(kind: type[Chosen], given: Mapping[str, Any]) -> Chosen:
-    """Settings of this kind with these values, the others being as by default.
-
-    Raises:
-        ValueError: some values are not allowed; a line for each.
-    """
+    """Settings with these values, the others by default; ValueError: a line for each mistake."""
     hints = get_type_hints(kind, include_extras=True)
     values: dict[str, Any] = {}
     problems = []
@@ -199,11 +186,7 @@ def validated(kind: type[Chosen], given: Mapping[str, Any]) -> Chosen:
 
 
 def _converted(value: object, hint: Any) -> Any:
-    """The value of a setting, whose type has its rule.
-
-    Raises:
-        ValueError: it is not allowed; the message says what it must be.
-    """
+    """The value of a setting, whose type has its rule; a ValueError says what it must be."""
     while get_origin(hint) is not Annotated:  # it may be None, too
         hint = get_args(hint)[0]
     meta: Meta = get_args(hint)[1]
@@ -221,11 +204,7 @@ def _shown(value: object) -> str:
 
 
 def address(base_url: str) -> tuple[str, int]:
-    """Host and port of `http://HOST[:PORT]`.
-
-    Raises:
-        ValueError: it is anything else; the message says what it must be.
-    """
+    """Host and port of `http://HOST[:PORT]`; a ValueError says what it must be."""
     refusal = ValueError("http://HOST or http://HOST:PORT")
     try:
         parts = urlsplit(base_url)

@@ -25,10 +25,8 @@ _Itimerspec = ctypes.c_long * 4  # interval and first expiry, each in seconds an
 def end_with_parent(expected: int | None) -> None:
     """Be sent SIGTERM when the parent dies, also when it is killed. None: never.
 
-    To the kernel the parent is the thread that started this process, not all of that process.
-
-    Raises:
-        ValueError: the parent is another one: the process that was to wait for this load has died.
+    To the kernel the parent is the thread that started this process. ValueError: it is another one,
+    so the process that was to wait for this load has died.
     """
     if expected is None:
         return
@@ -42,8 +40,8 @@ def end_with_parent(expected: int | None) -> None:
 def let_ctrl_c_strike_only_the_main_greenlet() -> None:
     """Take SIGINT between two greenlets, and raise it where Locust waits for it.
 
-    Python raises KeyboardInterrupt in whatever runs when the signal comes. That may be a user
-    between its row and its request event, and the counts would not agree.
+    Python raises it in whatever runs: in a user between its row and its request event, say, and
+    the counts would not agree.
     """
     hub = gevent.get_hub()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -75,10 +73,7 @@ class Alarm:
             raise OSError(ctypes.get_errno(), "timerfd_create")
 
     def set(self, moment: float) -> None:
-        """Ring at this moment of the monotonic clock, at once if it is past, and at no other.
-
-        At infinity: never.
-        """
+        """Ring at this moment of the monotonic clock alone, at once if past; at infinity never."""
         expiry = (0, 0)  # switches it off
         if moment < math.inf:
             expiry = divmod(max(1, int(moment * 1e9)), 1_000_000_000)
@@ -111,10 +106,7 @@ _SHORTAGES = {
 
 
 def shortage(error: OSError) -> str:
-    """What the load generator has run out of, its limit, and what to raise; "" for other errors.
-
-    A shortage says nothing about the server, so no request counts as failed because of it.
-    """
+    """What the load generator has run out of, its limit, and what to raise; "" for other errors."""
     number = error.errno or 0
     if number not in _SHORTAGES:
         return ""
