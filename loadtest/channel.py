@@ -138,11 +138,7 @@ class Channel:
         code = sock.connect_ex(address)
         if code not in (0, errno.EINPROGRESS):
             raise OSError(code, "connect")
-        self._await_writable()
-
-    def _await_writable(self) -> None:
-        if self._writing is None:
-            self._writing = self._watch(WRITABLE, self._on_writable)
+        self._writing = self._watch(WRITABLE, self._on_writable)
 
     def _watch(self, events: int, callback: Callable[[], None]) -> Any:
         return started(self._loop.io(self._sock.fileno(), events), callback, self._failed)
@@ -170,7 +166,7 @@ class Channel:
             taken = 0
         self._unsent = text[taken:]
         if self._unsent:
-            self._await_writable()
+            self._writing = self._watch(WRITABLE, self._on_writable)
 
     def _on_readable(self) -> None:
         try:

@@ -187,11 +187,6 @@ class Entry(msgspec.Struct, frozen=True):
         """The part of it that goes into a row."""
         return Found(self.id, self.version, self.amount)
 
-    @property
-    def is_as_made(self) -> bool:
-        """Whether it says what all entries of an open loop say, besides their amounts."""
-        return self.account == MEMBERS["account"] and self.memo == MEMBERS["memo"]
-
 
 class _Entries(msgspec.Struct):
     entries: list[Entry]
@@ -241,7 +236,8 @@ def _content_problem(request: Request, body: bytes) -> str:
     request.entry = request.entry or entry.id
     if entry.id != request.entry:
         return f"another entry than {'written' if is_written else 'asked for'}"
-    as_written = entry.is_as_made and (entry.amount == request.amount or not is_written)
+    made = {"account": entry.account, "memo": entry.memo}
+    as_written = made == MEMBERS and (entry.amount == request.amount or not is_written)
     return "" if as_written else "the entry is not what was written"
 
 

@@ -16,7 +16,6 @@ LEAST_FILES = 10_000  # as Locust asks for, which gives up when it cannot have a
 PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_settime = _libc.timerfd_settime
 _PR_SET_PDEATHSIG = 1
 _TIMER_ABSTIME = 1
 _Itimerspec = ctypes.c_long * 4  # interval and first expiry, each in seconds and nanoseconds
@@ -77,7 +76,7 @@ class Alarm:
         expiry = (0, 0)  # switches it off
         if moment < math.inf:
             expiry = divmod(max(1, int(moment * 1e9)), 1_000_000_000)
-        if _settime(self.fd, _TIMER_ABSTIME, _Itimerspec(0, 0, *expiry), None):
+        if _libc.timerfd_settime(self.fd, _TIMER_ABSTIME, _Itimerspec(0, 0, *expiry), None):
             raise OSError(ctypes.get_errno(), "timerfd_settime")
 
     def close(self) -> None:

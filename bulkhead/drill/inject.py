@@ -5,7 +5,7 @@ Whatever ends a run, every injection leaves its context, which heals the fault a
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -31,22 +31,16 @@ class Injection:
 
 def plan(faults: Sequence[FaultSection], seed: int) -> list[Injection]:
     """Every injection of a drill, in the order in which they start."""
-    times = sorted(
-        (moment, number)
-        for number, line in enumerate(faults)
-        for moment in _moments(line, f"{seed} line {number}")
-    )
+    times: list[tuple[float, int]] = []
+    for number, line in enumerate(faults):
+        chance = Random(f"{seed} line {number}")
+        for turn in range(line.times):
+            steps = chance.random() * line.times if line.random else turn
+            times.append((line.at_s + steps * line.every_s, number))
     return [
         Injection(n, at_s, faults[number], Random(f"{seed}-{n}"))
-        for n, (at_s, number) in enumerate(times, 1)
+        for n, (at_s, number) in enumerate(sorted(times), 1)
     ]
-
-
-def _moments(line: FaultSection, seed: str) -> Iterator[float]:
-    chance = Random(seed)
-    for number in range(line.times):
-        steps = chance.random() * line.times if line.random else number
-        yield line.at_s + steps * line.every_s
 
 
 def rates(load: LoadSection, phases: PhasesSection) -> list[tuple[float, float]]:

@@ -4,6 +4,7 @@ import shlex
 import sqlite3
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -116,16 +117,12 @@ class LedgerServer:
 
     def rows(self, after: int) -> Iterator[EffectRow | EntryRow]:
         """As of LedgerFile."""
-        effects = entries = 0
-        line = _Line()
+        line, seen = _Line(), Counter[type]()
         for line in map(_LINE.decode, self._export("--after", str(after))):
-            if line.effect:
-                effects += 1
-                yield line.effect
-            elif line.entry:
-                entries += 1
-                yield line.entry
-        if (line.effects, line.entries) != (effects, entries):
+            if row := line.effect or line.entry:
+                seen[type(row)] += 1
+                yield row
+        if (line.effects, line.entries) != (seen[EffectRow], seen[EntryRow]):
             raise EvidenceError(f"{shlex.join(self._command)}: its output is not whole")
 
     def _export(self, *words: str) -> Iterator[bytes]:

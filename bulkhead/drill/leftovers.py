@@ -48,7 +48,7 @@ def left(home: Home) -> str:
 
 def runs(path: Path) -> Process | None:
     """The drill that runs in this folder, by the note in its lock."""
-    return proc.read_note(_lock(path))
+    return proc.read_note(path.with_suffix(".lock"))
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def alone(path: Path) -> Iterator[None]:
         StateError: another one runs there.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with os.fdopen(no_link(_lock(path), os.O_RDWR), "r+") as file:
+    with os.fdopen(no_link(path.with_suffix(".lock"), os.O_RDWR), "r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -100,7 +100,3 @@ def _words(path: Path) -> str:
     words += [word for kind in KINDS.values() for word in kind.left(path)]
     words += [f"{len(mounts)} mounts"] if mounts else []
     return ", ".join(words)
-
-
-def _lock(path: Path) -> Path:
-    return path.with_suffix(".lock")

@@ -90,9 +90,10 @@ def _load_and_break(
             else Observer(site, events)
         )
         events.note("phase", "warmup")
-        load = ends.enter_context(
-            OpenLoad(site, drill.file.load, rates, seed, _longest_s(drill, site), out)
-        )
+        # By then the load ends by itself, even if the drill that started it is dead.
+        longest_s = sum(phases.lengths.values()) + BOOT_S
+        longest_s += inject.longest_s(drill.file.faults, site.topology)
+        load = ends.enter_context(OpenLoad(site, drill.file.load, rates, seed, longest_s, out))
         load.start()
         # Phases count from the start of the load, so that each has the rate that it is to have.
         until = load.wait_for_rows() + phases.warmup_s
@@ -123,9 +124,3 @@ def _load_and_break(
 
 def _wait_until(moment: float) -> None:
     pause(max(0.0, moment - now()))
-
-
-def _longest_s(drill: Drill, site: Site) -> float:
-    """After this long the load ends by itself, even if the drill that started it is dead."""
-    asked = sum(drill.file.phases.lengths.values())
-    return asked + inject.longest_s(drill.file.faults, site.topology) + BOOT_S
