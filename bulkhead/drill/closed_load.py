@@ -16,10 +16,9 @@ from tempfile import TemporaryDirectory
 from bulkhead import interrupts, rundir
 from bulkhead.accounting import account
 from bulkhead.clock import now, wait_until
-from bulkhead.drill import collect, ledger
+from bulkhead.drill import collect
 from bulkhead.drill.client_rows import Follower, cut_short, merge
-from bulkhead.drill.collect import Mark
-from bulkhead.drill.ledger import LedgerServer
+from bulkhead.drill.collect import LedgerServer, Mark
 from bulkhead.drill.swarm import BOOT_S, EXIT_ROWS, Swarm
 from bulkhead.errors import EvidenceError, StartError, StateError
 from bulkhead.hosts.containers import DOCKER_S, Containers, compose, containers, docker, inspect
@@ -89,7 +88,7 @@ def run(topology: Topology, asked: bool, load: Load, say: Say, colour: bool) -> 
     topology = running.resolved()
     run_ = rundir.create(home.runs, "load")
     rundir.write_provenance(run_, dict(topology.file.model_dump(mode="json")), running.nginx)
-    since = Mark([home], ledger.of_this_host(topology))
+    since = Mark([home], collect.ledger_of_this_host(topology))
     if load.ui_port is None:
         by = f" of {load.workers} workers" if load.workers > 1 else ""
         say(f"{load.users} users{by}, {load.shape}, for {load.seconds} s, against {topology.url}")

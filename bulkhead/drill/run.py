@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bulkhead import rundir
 from bulkhead.clock import now, pause
-from bulkhead.drill import collect, inject, ledger
+from bulkhead.drill import collect, inject
 from bulkhead.drill.collect import Mark
 from bulkhead.drill.inject import Injector
 from bulkhead.drill.observe import DistantObserver, Events, Observer, Progress
@@ -61,7 +61,7 @@ def run(stage: Stage, drill: Drill, seed: int, runs: Path, say: Say) -> Run:
         )
         out.drill_json.write_text(json.dumps(drill.as_dict(seed), indent=2) + "\n")
         say(f"  run folder: {out.path}")
-        since = Mark(site.homes, ledger.of(site))
+        since = Mark(site.homes, collect.ledger_of(site))
         with collect.room_for(out), ExitStack() as ends:
             ends.callback(collect.keep_logs, site.homes, out)
             ends.callback(since.keep, out)

@@ -45,7 +45,7 @@ class Hosts(Protocol):
 
     `proxy` is the home of the proxy's host, `homes` those of the application hosts by their names
     in a drill: app-1, app-2, ... `network` is the network of all of them, `url` where clients reach
-    the proxy. `export` is the command that prints the ledger (drill/ledger.py).
+    the proxy. `export` is the command that prints the ledger (drill/collect.py).
     Every act on a host raises HostError where it fails. Acts on different hosts may overlap.
     """
 

@@ -7,8 +7,7 @@ from threading import Timer
 import pytest
 
 from bulkhead.drill import collect
-from bulkhead.drill.collect import Mark, Tail
-from bulkhead.drill.ledger import LedgerFile
+from bulkhead.drill.collect import LedgerFile, Mark, Tail
 from bulkhead.render.paths import Home
 from bulkhead.rundir import RunDir
 

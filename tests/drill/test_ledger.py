@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkhead.drill.ledger import LedgerFile, LedgerServer, of_this_host
+from bulkhead.drill.collect import LedgerFile, LedgerServer, ledger_of_this_host
 from bulkhead.errors import EvidenceError
 from bulkhead.records import EffectRow, EntryRow
 from bulkhead.topology.parse import load
@@ -81,5 +81,5 @@ def test_a_stack_on_one_host_may_have_a_server(tmp_path: Path) -> None:
         "stack.ledger_url=postgresql://bulkhead@db/bulkhead",
         f"stack.ledger_password_file={tmp_path / 'password'}",
     ]
-    assert isinstance(of_this_host(load(Path("stack.toml"))), LedgerFile)
-    assert isinstance(of_this_host(load(Path("stack.toml"), settings)), LedgerServer)
+    assert isinstance(ledger_of_this_host(load(Path("stack.toml"))), LedgerFile)
+    assert isinstance(ledger_of_this_host(load(Path("stack.toml"), settings)), LedgerServer)
