@@ -151,14 +151,10 @@ def read(kind: type[Chosen], environment: Mapping[str, str]) -> Chosen:
     if not path:
         return kind()
     try:
-        given = msgspec.json.decode(Path(path).read_bytes(), type=dict[str, Any])
+        return validated(kind, msgspec.json.decode(Path(path).read_bytes(), type=dict[str, Any]))
     except OSError as error:
         raise ValueError(f"{FILE} = {path!r}: {error.strerror}") from None
-    except msgspec.DecodeError as error:
-        raise ValueError(f"{path}: {error}") from None
-    try:
-        return validated(kind, given)
-    except ValueError as error:
+    except (msgspec.DecodeError, ValueError) as error:
         raise ValueError("\n".join(f"{path}: {line}" for line in str(error).split("\n"))) from None
 
 

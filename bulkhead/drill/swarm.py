@@ -214,17 +214,13 @@ class OpenLoad(Swarm):
     ) -> None:
         (_, first_rate), *steps = rates
         self._timeout_s = load.timeout_s
-        settings = {
+        settings = load.model_dump(include={"arrivals", "mix", "give_up_s", "connections"}) | {
             "proxy_url": site.url,
             "network": site.client_network,
             "rate": first_rate,
             "steps": steps,
-            "arrivals": load.arrivals,
-            "mix": load.mix,
             "seed": seed,
             "request_timeout_s": load.timeout_s,
-            "give_up_s": load.give_up_s,
-            "connections": load.connections,
             "load_s": longest_s,
         }
         options = ["--headless", "--only-summary", "--users", "1", "--host", site.url]
