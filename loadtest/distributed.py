@@ -202,10 +202,9 @@ class Master(Alone):
         self.runner.send_message(FINISH)
         deadline = time.monotonic() + self.environment.stop_timeout + WORKERS_GRACE_S
         while time.monotonic() < deadline:
+            clients = self.runner.clients
             # A worker that has not reported yet still can while its heartbeats arrive.
-            alive = {
-                node.id for node in self.runner.clients.values() if node.state != STATE_MISSING
-            }
+            alive = {name for name, one in clients.items() if one.state != STATE_MISSING}
             if not self._silent & alive:
                 return
             gevent.sleep(0.02)

@@ -69,6 +69,7 @@ class Swarm:
         self._environment = environment(root, out.path.absolute())
         self._number = workers
         self._out = out
+        self._log = out.locust_log
         self._children: list[Child] = []  # first the one that leads
         self._files = [out.client_rows]
         if workers > 1:
@@ -140,21 +141,19 @@ class Swarm:
             _end(worker, QUIT_S if code >= 0 else 0)
         has_rows = any(path.exists() and path.stat().st_size for path in self._files)
         if self._number > 1 and code and not has_rows:
-            raise StartError(
-                f"the load's master ended with exit code {code} before any request:",
-                *tail(self._out.locust_log),
-            )
+            why = f"the load's master ended with exit code {code} before any request:"
+            raise StartError(why, *tail(self._log))
         if workers and code < 0:
             raise EvidenceError(self._nothing(f"the load's master {_fate(code)}"))
         self.require_workers()
         if code == EXIT_ROWS:
-            raise EvidenceError(
-                "rows of the load are missing, so nothing can be said:",
-                *verdict(self._out.locust_log),
-            )
+            self._refuse("rows of the load are missing, so nothing can be said:")
         if workers and code in (0, 1):
             merge(self._out, self._number)
         return code
+
+    def _refuse(self, why: str) -> NoReturn:
+        raise EvidenceError(why, *verdict(self._log))
 
     def _nothing(self, why: str) -> str:
         return f"{why}, so nothing can be said; see {self._out.path}"
@@ -196,7 +195,7 @@ class Swarm:
         port = wait_until(lambda: file.read_text() or self._leader.poll() is not None, BOOT_S)
         file.unlink()
         if not isinstance(port, str):
-            raise StartError("Locust's master did not start:", *tail(self._out.locust_log))
+            raise StartError("Locust's master did not start:", *tail(self._log))
         return port.strip()
 
 
@@ -233,7 +232,7 @@ class OpenLoad(Swarm):
             StartError, EvidenceError: it did not start, or ended; with Locust's last lines.
         """
         if not (first := wait_until(self._first_rows, BOOT_S)):
-            raise StartError("the load did not begin:", *tail(self._out.locust_log))
+            raise StartError("the load did not begin:", *tail(self._log))
         return first[0].planned
 
     def _first_rows(self) -> list[ClientRow]:
@@ -254,14 +253,9 @@ class OpenLoad(Swarm):
         """
         self.interrupt()
         if not self.wait(self._timeout_s + STOP_MARGIN_S):
-            raise EvidenceError(
-                "the load did not end, so rows may be missing:", *tail(self._out.locust_log)
-            )
+            raise EvidenceError("the load did not end, so rows may be missing:", *tail(self._log))
         if code := self.finish():
             self._refuse(f"the load ended with exit code {code}:")
-
-    def _refuse(self, why: str) -> NoReturn:
-        raise EvidenceError(why, *verdict(self._out.locust_log))
 
 
 def verdict(log: Path) -> list[str]:
