@@ -1,6 +1,7 @@
 """The leftovers of a killed drill: a stack, namespaces, containers and mounts, ended and removed.
 
-A drill that runs holds its folder's lock, and its pid and start time are in the lock's file.
+Only the notes in the drill's own folder count, and none while a drill runs there. That drill holds
+the folder's lock, and its pid and start time are in the lock's file.
 """
 
 import fcntl

@@ -150,7 +150,7 @@ class DistantObserver(Observer):
 
     An instance that gives no answer in its own name within `PATIENCE_S` counts as dead: it is dead,
     frozen, cut off or slow. `keep` is called before each look. In the end `run.run_json` gets every
-    instance that the proxy has ever known, by its address.
+    instance that the proxy has ever known, by its address, which the rows of the proxy have.
     """
 
     every_s = 0.25

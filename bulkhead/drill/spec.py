@@ -72,7 +72,7 @@ class PhasesSection(Section):
 
 
 class FaultSection(Section):
-    """One line of the schedule; with `random` chance picks the moments, one in `every_s`."""
+    """A line of the schedule; with `random` chance picks moments, one in `every_s` on average."""
 
     fault: str
     target: str
