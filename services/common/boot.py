@@ -12,6 +12,7 @@ from contextlib import suppress
 
 PATIENCE_S = 1.0
 EVERY_S = 0.002
+FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 # A tenth of the processor time that another process at 0 gets beside it; all that is idle.
 NICE = 10
@@ -32,7 +33,7 @@ class BootSemaphore:
         self._file = _wait_for_slot(folder) if folder else -1
 
     def release(self) -> None:
-        """This process has booted: let the next one boot. Does nothing the second time."""
+        """Let the next process boot. Does nothing the second time."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -44,20 +45,14 @@ def _wait_for_slot(folder: str) -> int:
     with suppress(OSError):  # to boot without a slot is better than not to boot
         while time.monotonic() < deadline:
             for number in range(len(os.sched_getaffinity(0))):
-                if (file := _locked(f"{folder}/{number}")) >= 0:
+                file = os.open(f"{folder}/{number}", FLAGS, 0o600)
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     return file
+                except BlockingIOError:
+                    os.close(file)
             time.sleep(EVERY_S)
     return -1
-
-
-def _locked(path: str) -> int:
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(file)
-        return -1
-    return file
 
 
 class LowPriorityBoot:
@@ -70,8 +65,7 @@ class LowPriorityBoot:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._before = os.getpriority(os.PRIO_PROCESS, 0)
-        marker = environ.get("BULKHEAD_DRAINED", "")
-        drained = bool(marker) and os.access(marker, os.F_OK)
+        drained = os.access(environ.get("BULKHEAD_DRAINED", ""), os.F_OK)
         self._low = drained and may_return_to(self._before)
         if self._low:
             os.setpriority(os.PRIO_PROCESS, 0, self._before + NICE)
@@ -97,5 +91,5 @@ def may_return_to(nice: int) -> bool:
     if allowed == resource.RLIM_INFINITY or allowed >= 20 - nice:
         return True
     with open("/proc/self/status") as status:  # noqa: PTH123 - pathlib costs time to import
-        words = next((line.split() for line in status if line.startswith("CapEff:")), [])
-    return bool(int(words[1], 16) & CAP_SYS_NICE) if len(words) > 1 else False
+        effective = status.read().partition("CapEff:")[2].split()
+    return bool(effective) and bool(int(effective[0], 16) & CAP_SYS_NICE)

@@ -44,14 +44,10 @@ def current() -> Identity:
     pid = os.getpid()
     instance = os.environ.get("BULKHEAD_INSTANCE", "local-1")
     service = os.environ.get("BULKHEAD_SERVICE") or instance.rpartition("-")[0] or instance
-    return Identity(service, instance, pid, f"{pid}.{start_ticks(pid)}")
-
-
-def start_ticks(pid: int) -> int:
-    """When `pid` started, in clock ticks since the machine booted (proc(5), stat field 22)."""
-    stat = Path(f"/proc/{pid}/stat").read_text()
-    # The command name may hold spaces and parentheses, so fields are counted after the last ')'.
-    return int(stat.rpartition(")")[2].split()[19])
+    # Field 22 of proc(5). The command name may hold spaces and parentheses, so fields are counted
+    # after the last ')'.
+    started = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    return Identity(service, instance, pid, f"{pid}.{started}")
 
 
 def request_id(value: str | None) -> str:

@@ -24,6 +24,7 @@ from services.common.identity import Identity
 from services.common.notify import Later
 
 FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+MODE = 0o600
 
 Effect = Literal["none", "applied", "replayed"]
 
@@ -62,7 +63,7 @@ class Rows:
         self._fd = -1
         if path:
             try:
-                self._fd = _open(path)
+                self._fd = os.open(path, FLAGS, MODE)
             except OSError as error:
                 if error.errno not in FULL:  # else the first row tries again
                     raise
@@ -99,7 +100,7 @@ class Rows:
             OSError: there cannot be a new file; lines still go to the old one.
         """
         if self._fd >= 0:
-            new = _open(self._path)
+            new = os.open(self._path, FLAGS, MODE)
             os.dup2(new, self._fd, inheritable=False)
             os.close(new)
 
@@ -127,7 +128,7 @@ class Rows:
         line = json.dumps(row, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
         try:
             if self._fd < 0:
-                self._fd = _open(self._path)
+                self._fd = os.open(self._path, FLAGS, MODE)
             if os.write(self._fd, line) == len(line):
                 return True
             why = "no room for a whole row"
@@ -143,10 +144,6 @@ def _shown(text: str, most: int) -> str:
     if text.isascii():
         return text[:most]
     return text.encode("latin1", "replace")[:most].decode(errors="replace")
-
-
-def _open(path: str) -> int:
-    return os.open(path, FLAGS, 0o600)
 
 
 def _say(text: str) -> None:
