@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from services.common.identity import Identity
 from services.common.notify import Later
@@ -26,8 +26,8 @@ BACKLOG = 16
 MAX_BODY = 64 * 1024
 PATH = "/faults"
 METHODS = "GET, PUT, DELETE"
+ERROR = ("error_code", "error_msg", "resolution")
 
-Fault = Literal["", "errors", "slow"]
 AdminAnswer = tuple[int, dict[str, str], bytes]  # status, headers, body
 
 # name -> (default, least, most). A default that is an int wants whole numbers.
@@ -102,14 +102,14 @@ class Faults:
         import random  # a process that no drill talks to boots without it
 
         self.active = False
-        self._told: dict[str, Any] = DEFAULTS
+        self.told: dict[str, Any] = DEFAULTS
         self._random = random.Random()
         self._held: list[mmap] = []
         self._growing = False
 
     def state(self) -> dict[str, Any]:
         """The faults that were told, and how much memory is held by now."""
-        return self._told | {"memory_held_mb": self._held_mb()}
+        return self.told | {"memory_held_mb": self._held_mb()}
 
     def tell(self, change: Mapping[str, object]) -> None:
         """Change the named fields and keep the others.
@@ -117,22 +117,22 @@ class Faults:
         Raises:
             FaultsInvalidError: a field is unknown or its value is not allowed; nothing was changed.
         """
-        told = {**self._told, **change}
-        if wrong := problems(told):
+        told = {**self.told, **change}
+        wrong = [line for name, value in told.items() if (line := problem(name, value))]
+        if not wrong and told["memory_mb"] > told["memory_limit_mb"]:
+            limit = f"must be at most memory_limit_mb, which is {told['memory_limit_mb']}"
+            wrong = [f"memory_mb = {told['memory_mb']}: {limit}"]
+        if wrong:
             raise FaultsInvalidError("; ".join(wrong))
-        self._told = told
+        self.told = told
         slow = told["slow_ms"] and told["slow_share"]
         self.active = bool(told["errors_share"] or told["poison"] or slow)
         while self._held_mb() > told["memory_mb"]:
             self._held.pop().close()  # unmapped: the kernel has it back at once
 
-    def clear(self) -> None:
-        """Heal every fault. A request that waits out its delay already still does."""
-        self.tell(DEFAULTS)
-
-    def draw(self) -> Fault:
-        """The fault of one request; each is drawn by itself, so shares are never exact."""
-        told = self._told
+    def draw(self) -> str:
+        """The fault of one request, or "". Each is drawn by itself, so shares are never exact."""
+        told = self.told
         if self._random.random() < told["errors_share"]:
             return "errors"
         if told["slow_ms"] and self._random.random() < told["slow_share"]:
@@ -141,34 +141,24 @@ class Faults:
 
     def swallow(self, target: str) -> None:
         """Die or hang if `target` is the poison request and poison was told."""
-        if self._told["poison"] and target == POISON:
-            while self._told["poison"] == HANGS:
+        if self.told["poison"] and target == POISON:
+            while self.told["poison"] == HANGS:
                 pass
             os.kill(os.getpid(), signal.SIGKILL)
-
-    @property
-    def slow_s(self) -> float:
-        """The delay of a slow request."""
-        return float(self._told["slow_ms"]) / 1000
-
-    @property
-    def errors_status(self) -> int:
-        """The status of an injected error."""
-        return int(self._told["errors_status"])
 
     def begin(self, later: Later) -> None:
         """Grow and block this thread as was told: called once the answer is with the kernel."""
         if not self._growing:
             self._grow(later)
         # As a runaway loop does, once.
-        end = time.monotonic() + self._told["busy_s"]
+        end = time.monotonic() + self.told["busy_s"]
         while time.monotonic() < end:
             pass
-        self._told = self._told | {"busy_s": 0.0}
+        self.told = self.told | {"busy_s": 0.0}
 
     def _grow(self, later: Later) -> None:
         """Hold a step more of the memory that was told, and the next step later."""
-        missing = self._told["memory_mb"] - self._held_mb()
+        missing = self.told["memory_mb"] - self._held_mb()
         self._growing = missing > 0
         if self._growing:
             self._held.append(_touched(min(STEP_MB, missing)))
@@ -187,16 +177,8 @@ def _touched(mb: int) -> "mmap":
     return memory
 
 
-def problems(told: Mapping[str, Any]) -> list[str]:
-    """A line for each field of `told` that cannot be used."""
-    lines = [line for name, value in told.items() if (line := _problem(name, value))]
-    if not lines and told["memory_mb"] > told["memory_limit_mb"]:
-        limit = f"must be at most memory_limit_mb, which is {told['memory_limit_mb']}"
-        lines.append(f"memory_mb = {told['memory_mb']}: {limit}")
-    return lines
-
-
-def _problem(name: str, value: object) -> str:
+def problem(name: str, value: object) -> str:
+    """Why a field cannot be told; empty when it can."""
     shown = f"{name} = {json.dumps(value)}"[:SHOWN_CHARACTERS]
     if name not in RULES:
         return f"{shown}: unknown; known are {', '.join(RULES)}"
@@ -211,22 +193,28 @@ def _problem(name: str, value: object) -> str:
 
 def answer(identity: Identity, faults: Faults, method: str, path: str, body: bytes) -> AdminAnswer:
     """Do as one request of the admin socket asks; the answer to it."""
+    status, error = 200, ("", "", "")
     try:
         if path != PATH:
-            return _error(identity, 404, "path_not_found", f"Nothing is at {path}.", f"Use {PATH}.")
-        if method == "PUT":
+            status, error = 404, ("path_not_found", f"Nothing is at {path}.", f"Use {PATH}.")
+        elif method == "PUT":
             faults.tell(_fields(body))
-        elif method == "DELETE":
-            faults.clear()
+        elif method == "DELETE":  # a request that waits out its delay already still does
+            faults.tell(DEFAULTS)
         elif method != "GET":
             message = f"{PATH} does not take {method}."
-            allowed = f"Allowed methods: {METHODS}."
-            return _error(identity, 405, "method_not_allowed", message, allowed)
-    except FaultsInvalidError as error:
+            status, error = 405, ("method_not_allowed", message, f"Allowed methods: {METHODS}.")
+    except FaultsInvalidError as invalid:
         advice = "Nothing was changed. Correct what is named and send it again."
-        return _error(identity, 400, "faults_invalid", f"{error}.", advice)
-    process = {"instance": identity.instance, "pid": identity.pid, "boot": identity.boot}
-    return _answer(identity, 200, process | faults.state())
+        status, error = 400, ("faults_invalid", f"{invalid}.", advice)
+    content: dict[str, Any] = dict(zip(ERROR, error, strict=True))
+    if status == 200:
+        process = {"instance": identity.instance, "pid": identity.pid, "boot": identity.boot}
+        content = process | faults.state()
+    answered = json.dumps(content).encode() + b"\n"
+    headers = {"Content-Type": "application/json", "Content-Length": str(len(answered))}
+    allow = {"Allow": METHODS} if status == 405 else {}
+    return status, identity.headers() | headers | allow, answered
 
 
 def _fields(body: bytes) -> dict[str, object]:
@@ -235,20 +223,5 @@ def _fields(body: bytes) -> dict[str, object]:
     except (ValueError, RecursionError) as error:
         raise FaultsInvalidError(f"The body is not JSON: {error}") from error
     if not isinstance(fields, dict):
-        kind = type(fields).__name__
-        raise FaultsInvalidError(f"The body must be a JSON object, not {kind}")
+        raise FaultsInvalidError(f"The body must be a JSON object, not {type(fields).__name__}")
     return fields
-
-
-def _error(
-    identity: Identity, status: int, code: str, message: str, resolution: str
-) -> AdminAnswer:
-    error = {"error_code": code, "error_msg": message, "resolution": resolution}
-    status, headers, body = _answer(identity, status, error)
-    return status, headers | ({"Allow": METHODS} if status == 405 else {}), body
-
-
-def _answer(identity: Identity, status: int, content: object) -> AdminAnswer:
-    body = json.dumps(content).encode() + b"\n"
-    headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
-    return status, identity.headers() | headers, body

@@ -12,17 +12,7 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, cast
 
-from flask import (
-    Blueprint,
-    Flask,
-    Response,
-    abort,
-    current_app,
-    g,
-    jsonify,
-    request,
-    session,
-)
+from flask import Blueprint, Flask, Response, abort, current_app, g, jsonify, request, session
 from werkzeug.exceptions import HTTPException
 
 from services.common.identity import Identity, request_id, sub_request_id
@@ -93,20 +83,15 @@ def begin() -> None:
         )
     if request.content_length or "Transfer-Encoding" in request.headers:
         read_whole_body()
-    faults = worker.faults
-    if faults is not None and faults.active and "execution" in g:
-        apply_faults(faults, g.execution)
+    if worker.faults and worker.faults.active and "execution" in g:
+        apply_faults(worker.faults, g.execution)
 
 
 def apply_faults(faults: "Faults", execution: Execution) -> None:
-    """Apply injected faults to a request, before it has any effect.
-
-    Raises:
-        Problem: the injected fault is an error.
-    """
+    """Apply injected faults to a request: raise a Problem, or delay it."""
     execution.fault = faults.draw()
     if execution.fault == "errors":
-        status = faults.errors_status
+        status = faults.told["errors_status"]
         raise Problem(
             status,
             "injected_error",
@@ -114,7 +99,7 @@ def apply_faults(faults: "Faults", execution: Execution) -> None:
             "Repeat the request, or end the drill.",
         )
     if execution.fault == "slow":
-        time.sleep(faults.slow_s)  # under gunicorn gevent's: only this request waits
+        time.sleep(faults.told["slow_ms"] / 1000)  # gevent's under gunicorn: only this waits
 
 
 def read_whole_body() -> None:
@@ -175,10 +160,8 @@ def whoami() -> Response:
 @answers.get("/session")
 def show_session() -> Response:
     """Count a visit and show the count, whichever instance counted the earlier ones."""
-    visits = sessions.visit()
-    return jsonify(
-        visits=visits, instance=current_worker().identity.instance, session=session["id"]
-    )
+    visits, instance = sessions.visit(), current_worker().identity.instance
+    return jsonify(visits=visits, instance=instance, session=session["id"])
 
 
 @probes.get("/healthz")

@@ -99,7 +99,7 @@ def test_memory_grows_in_steps_and_never_beyond_what_is_told() -> None:
     assert list(grow(faults)) == [STEP_MB, 2 * STEP_MB, 2 * STEP_MB + 1]
     faults.tell({"memory_mb": STEP_MB})
     assert faults.state()["memory_held_mb"] == STEP_MB
-    faults.clear()
+    faults.tell(DEFAULTS)
     assert faults.state()["memory_held_mb"] == 0
 
 
@@ -111,7 +111,7 @@ def test_memory_that_is_told_twice_grows_once_and_to_the_last_word() -> None:
     assert list(grow(faults)) == [], "it is growing already"
     assert len(list(first)) == 1
     assert faults.state()["memory_held_mb"] == 2 * STEP_MB
-    faults.clear()
+    faults.tell(DEFAULTS)
 
 
 def test_every_field_is_documented_with_its_default() -> None:

@@ -77,9 +77,9 @@ class BaseHandler(RequestHandler):
             faults.swallow(self.request.uri or "")
             execution.fault = faults.draw()
             if execution.fault == "errors":
-                raise ApiError("injected_error", status=faults.errors_status)
+                raise ApiError("injected_error", status=faults.told["errors_status"])
             if execution.fault == "slow":
-                await asyncio.sleep(faults.slow_s)
+                await asyncio.sleep(faults.told["slow_ms"] / 1000)
         self.check()
 
     def check(self) -> None:
