@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from flask import Flask, Response, current_app, g, jsonify, make_response, render_template, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, InternalServerError
 
 
 @dataclass(eq=False)
@@ -28,6 +28,7 @@ KNOWN = {
     405: ("method_not_allowed", "Use one of the methods that the Allow header names."),
     413: ("body_too_large", "Send a smaller body."),
     415: ("unsupported_media_type", "Send the form as application/x-www-form-urlencoded."),
+    500: ("internal_error", "Try again; if it fails again, report the request id."),
 }
 SHOWN_CHARACTERS = 80  # of what a client sent
 
@@ -62,24 +63,12 @@ def answer(problem: Problem) -> Response:
 def unexpected(_error: Exception) -> Response:
     """Log an unforeseen error under the id of its request, and answer with a 500."""
     current_app.logger.exception("request %s: %s %s", g.request_id, request.method, request.path)
-    return answer(internal())
-
-
-def internal() -> Problem:
-    """A fault of this service."""
-    return Problem(
-        500,
-        "internal_error",
-        "This service failed to handle the request.",
-        "Try again; if it fails again, report the request id.",
-    )
+    return answer(of_http(InternalServerError()))
 
 
 def of_http(error: HTTPException) -> Problem:
     """The Problem of an error that Flask or Werkzeug raised."""
     status = error.code or 500
-    if status == 500:
-        return internal()
     code, resolution = KNOWN.get(status, ("refused", "Correct the request."))
     if status == 404:
         message = f"There is nothing at {request.path[:SHOWN_CHARACTERS]}."
@@ -89,6 +78,8 @@ def of_http(error: HTTPException) -> Problem:
     elif status == 413:
         largest = current_app.config["MAX_CONTENT_LENGTH"] // 1024
         message = f"The body of the request is too large; the limit is {largest} KB."
+    elif status == 500:
+        message = "This service failed to handle the request."
     else:
         message = error.description or error.name
     allow = {name: value for name, value in error.get_headers(request.environ) if name == "Allow"}
