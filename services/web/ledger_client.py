@@ -7,7 +7,7 @@ way, and without retries that would be a failure. A new loopback connection cost
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import gevent
+from flask import g, request
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
@@ -28,11 +29,7 @@ LONGEST_RETRY_AFTER_S = 60
 
 
 class LedgerCallError(Problem):
-    """The API gave no usable answer; only LedgerRefusedError means that nothing was done."""
-
-
-class LedgerRefusedError(LedgerCallError):
-    """The API refused the request (4xx) and said why."""
+    """The API gave no usable answer; only after a 4xx it is certain that nothing was done."""
 
 
 def unavailable(
@@ -64,20 +61,12 @@ class ShownEntry:
 
 
 @dataclass(frozen=True)
-class Answered:
-    """Which API process answered; both are empty when the answer did not say."""
-
-    instance: str
-    boot: str
-
-
-@dataclass(frozen=True)
 class EntryPage:
-    """One page of the ledger; `next_cursor` leads to the following one."""
+    """One page of the ledger; `next_cursor` leads to the following one, `by` as `answered`."""
 
     entries: list[ShownEntry]
     next_cursor: str | None
-    by: Answered
+    by: dict[str, str]
 
 
 Reply = tuple[Mapping[str, str], dict[str, Any]]  # the headers and the JSON of an answer
@@ -85,22 +74,12 @@ WRONG_SHAPE = (KeyError, TypeError, ValueError)
 
 
 class LedgerClient:
-    """Calls the API below `base_url` (http://host:port); a call takes `timeout_s` at most.
+    """Calls the API below `base_url` (http://host:port) for the request that Flask handles.
 
-    `request_id` gives the id of the next call, and `parent` the proxy's own id of the request for
-    which it is made, "" without a proxy. The proxy counts by that how long all the calls of a page,
-    and of its retries, have waited.
+    A call takes `timeout_s` at most.
     """
 
-    def __init__(
-        self,
-        base_url: str,
-        timeout_s: float,
-        request_id: Callable[[], str],
-        parent: Callable[[], str],
-    ) -> None:
-        self._request_id = request_id
-        self._parent = parent
+    def __init__(self, base_url: str, timeout_s: float) -> None:
         parts = urlsplit(base_url)
         if parts.hostname is None:
             raise ValueError(f"ledger address {base_url!r}: names no host")
@@ -128,10 +107,9 @@ class LedgerClient:
         except WRONG_SHAPE as error:
             raise broken(f"unknown shape of the entry: {error!r}") from error
 
-    def whoami(self) -> Answered:
-        """Which API process answers."""
-        headers, _ = self._call("GET", "/api/v1/whoami")
-        return answered(headers)
+    def whoami(self) -> dict[str, str]:
+        """Which API process answers, as `answered`."""
+        return answered(self._call("GET", "/api/v1/whoami")[0])
 
     def _call(
         self, method: str, target: str, body: dict[str, Any] | None = None, key: str = ""
@@ -141,14 +119,13 @@ class LedgerClient:
             "Accept": "application/json",
             "Connection": "close",
             "User-Agent": "bulkhead-web",
-            "X-Request-ID": self._request_id(),
+            "X-Request-ID": next(g.sub_request_ids),
         }
-        if parent := self._parent():
+        # By this name, the same for every retry, the proxy counts how long a page's calls wait.
+        if parent := request.headers.get("X-Proxy-Request"):
             headers["X-Parent-Request"] = parent
-        if key:
-            headers["Idempotency-Key"] = key
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            headers |= {"Content-Type": "application/json", "Idempotency-Key": key}
         call = f"{method} {target.partition('?')[0]}"
         detail = f"{call} gave no whole answer within {self._timeout_s:g} s"
         late = unavailable(detail, code="ledger_timeout")
@@ -185,7 +162,7 @@ def read_reply(call: str, status: int, headers: Mapping[str, str], content: byte
         code, message, resolution = (
             str(body.get(name, "")) for name in ("error_code", "error_msg", "resolution")
         )
-        raise LedgerRefusedError(
+        raise LedgerCallError(
             status,
             code or "ledger_refused",
             message or "The ledger refused the request.",
@@ -196,9 +173,9 @@ def read_reply(call: str, status: int, headers: Mapping[str, str], content: byte
     return headers, body
 
 
-def answered(headers: Mapping[str, str]) -> Answered:
-    """The process that made an answer."""
-    return Answered(headers.get("X-Instance", ""), headers.get("X-Boot", ""))
+def answered(headers: Mapping[str, str]) -> dict[str, str]:
+    """The API process that made an answer; both are empty when the answer does not say."""
+    return {"instance": headers.get("X-Instance", ""), "boot": headers.get("X-Boot", "")}
 
 
 def retry_after(headers: Mapping[str, str]) -> int:

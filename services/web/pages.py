@@ -23,7 +23,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from services.web import error_pages, sessions
 from services.web.error_pages import Problem
-from services.web.ledger_client import LedgerCallError, LedgerClient, LedgerRefusedError
+from services.web.ledger_client import LedgerCallError, LedgerClient
 from services.web.lifecycle import current_worker
 
 PAGE_SIZE = 20
@@ -87,7 +87,6 @@ def ledger() -> str:
         account=account,
         first=not cursor,
         form=EntryForm(account=account),
-        ledger_by=page.by,
         visits=sessions.visit(),
     )
 
@@ -132,12 +131,9 @@ def file_at_the_root(name: str) -> Response:
 
 @blueprint.app_context_processor
 def page_footer() -> dict[str, object]:
-    """The values that every page shows at its foot."""
-    return {
-        "identity": current_worker().identity,
-        "request_id": g.request_id,
-        "token": sessions.form_token,
-    }
+    """The values that every page shows at its foot, and the token of its form."""
+    identity = current_worker().identity
+    return {"identity": identity, "request_id": g.request_id, "token": sessions.form_token}
 
 
 @blueprint.app_template_filter()
@@ -190,7 +186,7 @@ def failed(form: EntryForm, error: LedgerCallError) -> AnyResponse:
     entry may have been added: the form keeps its key, so that sending it again is safe.
     """
     problem: Problem = error
-    if isinstance(error, LedgerRefusedError):
+    if error.status < 500:
         form.key = new_key()
         if error.code == "idempotency_key_reused":
             # The API speaks of keys and bytes; this is what it means to the person at the form.

@@ -3,7 +3,7 @@
 gunicorn imports this after the fork: the identity and the row file are the process's own.
 """
 
-from flask import Flask, g, request
+from flask import Flask
 from gevent import spawn_later
 from jinja2 import StrictUndefined
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -13,8 +13,6 @@ from services.common.rows import Rows
 from services.common.settings import WebSettings
 from services.web import error_pages, lifecycle, pages, sessions
 from services.web.ledger_client import LedgerClient
-
-PROXY_REQUEST = "X-Proxy-Request"  # the proxy's own id of a request, the same for its retries
 
 
 def create_app(settings: WebSettings) -> Flask:
@@ -37,12 +35,7 @@ def create_app(settings: WebSettings) -> Flask:
     identity = current()
     rows = Rows(settings.rows, identity, spawn_later)
     app.extensions["worker"] = lifecycle.WorkerState(identity, rows)
-    app.extensions["ledger"] = LedgerClient(
-        settings.proxy_url,
-        settings.api_timeout_s,
-        lambda: next(g.sub_request_ids),
-        lambda: request.headers.get(PROXY_REQUEST, ""),
-    )
+    app.extensions["ledger"] = LedgerClient(settings.proxy_url, settings.api_timeout_s)
     sessions.install(app, settings.secret_file)
     lifecycle.install(app)
     error_pages.install(app)
