@@ -106,9 +106,21 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         # A rotation renames the row file and sends this. The log is stderr: nothing to reopen.
         gevent.signal_handler(signal.SIGUSR1, state.rows.reopen)
         # Here and not in `run`: a worker that fails at it has not booted, which ends its master.
-        self._admin = ExitStack()
+        self._cleanup = ExitStack()
         if self._settings.admin_dir:
-            self._admin.enter_context(admin_socket(self._settings.admin_dir, state))
+            self._serve_admin(state)
+
+    def _serve_admin(self, state: "WorkerState") -> None:
+        """Serve the admin socket of this process beside the public listener.
+
+        Its connections are in no pool that a drain waits for, and its requests never reach the
+        application: they leave no row and no metric.
+        """
+        listening = fault_injection.listen(self._settings.admin_dir, state.identity)
+        server = WSGIServer(listening, partial(_answer_admin, state), log=None)
+        server.start()
+        self._cleanup.callback(server.close)
+        self._cleanup.callback(fault_injection.remove, listening)
 
     def stop(self) -> None:
         """Start to drain."""
@@ -117,22 +129,19 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
 
     def run(self) -> None:
         """Serve the listeners until told to stop, then drain."""
-        with self._admin:
-            self._serve()
-
-    def _serve(self) -> None:
         pool = Pool(self.cfg.worker_connections)
         self._notifier = Notifier.from_environment()
-        servers = [self.listen(listener, pool) for listener in self.sockets]
-        gevent.spawn(self.watch_master)
-        self._notifier.ready(gevent.spawn_later)
-        while self.alive:
-            self.notify()
-            # Before the watch began, the master may have died and its pid gone to another process.
-            if os.getppid() != self.ppid:
-                self.master_gone()
-            self._stop.wait(timeout=1.0)
-        self.drain(servers, pool)
+        with self._cleanup:
+            servers = [self.listen(listener, pool) for listener in self.sockets]
+            gevent.spawn(self.watch_master)
+            self._notifier.ready(gevent.spawn_later)
+            while self.alive:
+                self.notify()
+                # Before the watch began, the master may have died and its pid been reused.
+                if os.getppid() != self.ppid:
+                    self.master_gone()
+                self._stop.wait(timeout=1.0)
+            self.drain(servers, pool)
 
     def listen(self, listener: Any, pool: Pool) -> StreamServer:
         """Accept connections from `listener`, each in a greenlet of `pool`."""
@@ -234,7 +243,13 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         given = dict(getattr(req or getattr(exc, "req", None), "headers", ()))
         headers = current().headers() | {"X-Request-ID": request_id(given.get("X-REQUEST-ID"))}
         page = "text/html" in given.get("ACCEPT", "")
-        super().handle_error(req, RefusalSocket(client, f"{exc}.", page, headers), addr, exc)
+        # gunicorn would answer with a page of its own, without a name: only its status is used.
+        replaced = SimpleNamespace(
+            gettimeout=client.gettimeout,
+            setblocking=client.setblocking,
+            sendall=lambda answer: client.sendall(refusal(answer, f"{exc}.", page, headers)),
+        )
+        super().handle_error(req, replaced, addr, exc)
 
 
 def guard_forks() -> None:
@@ -286,69 +301,35 @@ class WholeAnswer:
             self.sendall(b"")
 
 
-class RefusalSocket:
-    """A client's socket on which the one response that gunicorn writes becomes ours.
+def refusal(answer: bytes, reason: str, page: bool, headers: Mapping[str, str]) -> bytes:
+    """The response with the status of `answer`, in the form of every other error.
 
-    gunicorn would answer a request that it refuses with a page of its own, without a name. `reason`
-    is its reason, `page` whether the client wants HTML, and `headers` name this process and the
-    request.
+    `page` is whether the client wants HTML; `headers` name this process and the request.
     """
-
-    def __init__(self, client: Any, reason: str, page: bool, headers: Mapping[str, str]) -> None:
-        self._client = client
-        self._reason = reason
-        self._page = page
-        self._headers = headers
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-    def sendall(self, response: bytes) -> None:
-        """Send the refusal with the status of `response`, in the form of every other error."""
-        line = response.partition(b"\r\n")[0].decode("latin1")
-        status = int(line.split(" ")[1])
-        code, resolution = REFUSALS.get(status, REFUSALS[400])
-        message = "This service failed to handle the request." if status == 500 else self._reason
-        if self._page:
-            body = REFUSAL_PAGE.format(
-                status=status,
-                message=html.escape(message),
-                resolution=html.escape(resolution),
-                request=self._headers["X-Request-ID"],
-            )
-        else:
-            body = json.dumps({"error_code": code, "error_msg": message, "resolution": resolution})
-        content = body.encode()
-        headers = {
-            **self._headers,
-            "Content-Type": "text/html; charset=utf-8" if self._page else "application/json",
-            "Content-Length": str(len(content)),
-            "Cache-Control": "no-store",
-            "X-Content-Type-Options": "nosniff",
-            "Connection": "close",
-        }
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        self._client.sendall(f"{line}\r\n{lines}\r\n".encode() + content)
-
-
-@contextmanager
-def admin_socket(folder: str, state: "WorkerState") -> Iterator[None]:
-    """Serve the admin socket of this process beside the public listener; entered after the fork.
-
-    Its connections are in no pool that a drain waits for, and its requests never reach the
-    application: they leave no row and no metric.
-
-    Raises:
-        OSError: the socket cannot be made.
-    """
-    listening = fault_injection.listen(folder, state.identity)
-    server = WSGIServer(listening, partial(_answer_admin, state), log=None)
-    server.start()
-    try:
-        yield
-    finally:
-        fault_injection.remove(listening)
-        server.close()
+    line = answer.partition(b"\r\n")[0].decode("latin1")
+    status = int(line.split(" ")[1])
+    code, resolution = REFUSALS.get(status, REFUSALS[400])
+    message = "This service failed to handle the request." if status == 500 else reason
+    if page:
+        body = REFUSAL_PAGE.format(
+            status=status,
+            message=html.escape(message),
+            resolution=html.escape(resolution),
+            request=headers["X-Request-ID"],
+        )
+    else:
+        body = json.dumps({"error_code": code, "error_msg": message, "resolution": resolution})
+    content = body.encode()
+    headers = {
+        **headers,
+        "Content-Type": "text/html; charset=utf-8" if page else "application/json",
+        "Content-Length": str(len(content)),
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        "Connection": "close",
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"{line}\r\n{lines}\r\n".encode() + content
 
 
 def _answer_admin(state: "WorkerState", environ: dict[str, Any], start: Start) -> Iterator[bytes]:
