@@ -25,31 +25,24 @@ proc_name = os.environ.get("BULKHEAD_INSTANCE", "local-1")
 # gevent's worker with a loss-free end. A page waits for the ledger for most of its time; a greenlet
 # that waits costs a few KB where a thread would cost a stack.
 worker_class = "services.web.worker.DrainingWorker"
-# Connections per worker, idle ones included; beyond it a worker stops accepting, and the rest wait
-# in the kernel's queue for the other worker.
+# Connections per worker, idle ones included; the rest wait in the kernel's queue for the other one.
 worker_connections = 1000
-# Longest queue of connections that no worker has accepted yet. It bridges the time until a killed
-# worker is replaced: the listener is the master's, so no connection is refused meanwhile. The
-# kernel cuts it to net.core.somaxconn.
+# Longest queue of connections that no worker has accepted yet; cut to net.core.somaxconn. It
+# bridges the time until a killed worker is replaced, for the listener is the master's.
 backlog = 2048
 
-# Off: each worker loads the application after the fork. Monkey patching must come before that, and
-# patching the master instead would put its signals, waitpid and fork under gevent as well; the
-# identity and the row file belong to a process and must not be made before it. Preloading would
-# bring a killed worker back in 0.03 s instead of 0.09 s, while its sibling serves anyway, and would
-# not bring the first answer of an instance any sooner.
+# Off: patching comes before loading, and in the master it would put signals, waitpid and fork under
+# gevent; and the identity and the row file belong to one process. Preloading would bring a killed
+# worker back in 0.03 s instead of 0.09 s, while its sibling serves, and a first answer no sooner.
 preload_app = False
 
 # --- times ------------------------------------------------------------------------------------
-# Not a limit for requests: a worker whose event loop has not turned for this long hangs, and only
-# the master can tell one of several workers that share a port apart. No page computes for long; a
-# full worker (1000 pages at 2 ms) still turns every few seconds.
+# Not a limit for requests: a worker whose event loop has not turned for this long hangs. No page
+# computes for long; a full worker (1000 pages at 2 ms) still turns every few seconds.
 timeout = 15
-# The workers keep to the grace time by themselves and exactly; the master only kills what is left
-# after it, hence the whole second on top.
+# The workers keep to the grace time by themselves; the master only kills what is left after it.
 graceful_timeout = math.ceil(settings.grace_s) + 1
-# Seconds that an idle connection is kept. It must outlast the proxy's own keep-alive to its
-# upstreams (60 s): the side that sends requests must be the one that closes an idle connection,
+# Seconds that an idle connection is kept. The proxy, which keeps it for 60 s, must close it first:
 # else a request can meet a connection that is just being closed, and is lost.
 keepalive = 75
 
@@ -71,9 +64,8 @@ def when_ready(_server: object) -> None:
 forwarded_allow_ips = "127.0.0.1,::1"
 # One header says it, the one that the proxy sets; by default gunicorn listens to two more.
 secure_scheme_headers = {"X-FORWARDED-PROTO": "https"}
-# A request that the proxy lets through must not fail here: proxy.max_header_kb, which is the limit
-# of a line, may be as much as 64. gunicorn knows no limit of a request line between 8190 bytes and
-# 1 MB, for which 0 stands.
+# A request that the proxy lets through must not fail here: proxy.max_header_kb, the limit of a line,
+# is 64 at most. Between 8190 bytes and 1 MB (0) gunicorn knows no limit of a request line.
 limit_request_line = 0
 limit_request_field_size = 66 * 1024
 
