@@ -170,16 +170,10 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         if self._master_gone:
             return
         self._master_gone = True
-        self.log.error(
-            "Master %s is gone, worker %s serves for %g s more",
-            self.ppid,
-            self.pid,
-            self._settings.orphan_s,
-        )
-        if self._settings.orphan_s:
-            gevent.spawn_later(self._settings.orphan_s, self.stop)
-        else:
-            self.stop()
+        orphan_s = self._settings.orphan_s
+        said = "Master %s is gone, worker %s serves for %g s more"
+        self.log.error(said, self.ppid, self.pid, orphan_s)
+        gevent.spawn_later(orphan_s, self.stop)
 
     def notify(self) -> None:
         """Tell the master that this worker's event loop turns."""
@@ -202,25 +196,22 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
     def drain(self, servers: list[StreamServer], pool: Pool) -> None:
         """Answer the requests that have begun, for the grace time at most."""
         self._notifier.stopping()
-        deadline = time.monotonic() + self._settings.grace_s
+        grace_s = self._settings.grace_s
+        deadline = time.monotonic() + grace_s
         for server in servers:
             server.stop_accepting()
             # Closing the listener resets the connections in its queue: take them over first.
             while not pool.full() and (connection := server.do_read()) is not None:
                 server.do_handle(*connection)
             server.close()
-        pool.join(timeout=min(IDLE_LINGER_S, self._settings.grace_s))
+        pool.join(timeout=min(IDLE_LINGER_S, grace_s))
         gevent.get_hub().loop.run_callback(self.close_idle)
         while len(pool) and (left := deadline - time.monotonic()) > 0:
             self.notify()
             pool.join(timeout=min(1.0, left))
         if len(pool):
-            self.log.warning(
-                "Worker %s drops %d requests: not done after %g s",
-                self.pid,
-                len(pool),
-                self._settings.grace_s,
-            )
+            said = "Worker %s drops %d requests: not done after %g s"
+            self.log.warning(said, self.pid, len(pool), grace_s)
 
     def close_idle(self) -> None:
         """Let every idle connection's wait end now, as if its keep-alive time were over.
