@@ -82,12 +82,12 @@ function M.load()
     dict:incr("version", 1, 0)
 end
 
--- Take a table from outside; nil and what is wrong with it when it is none.
-function M.put(text)
+-- Take a table from outside; what is wrong with it when it is none.
+local function put(text)
     if text ~= dict:get("table") then
         local found, wrong = M.parse(text)
         if not found then
-            return nil, wrong
+            return wrong
         end
         dict:set("table", text)
         dict:incr("version", 1)
@@ -98,7 +98,6 @@ function M.put(text)
         end
     end
     dict:set("told", clock())
-    return true
 end
 
 -- In a new worker: the services that nginx.conf names, and what this worker knows of them.
@@ -215,7 +214,7 @@ function M.address(name)
 end
 
 -- The table with what each instance has in flight, for whoever asks from outside.
-function M.describe()
+local function describe()
     M.refresh(clock())
     local lines = { M.blind and "blind" or "fresh" }
     for _, record in ipairs(M.parse(dict:get("table"))) do
@@ -224,7 +223,26 @@ function M.describe()
             record.address, record.weight, record.state, record.boot,
             peer and counts.exact(peer) or 0)
     end
-    return table.concat(lines, "\n") .. "\n"
+    return table.concat(lines, "\n")
+end
+
+-- GET and PUT /peers of the internal listener.
+function M.serve()
+    local method = ngx.req.get_method()
+    if method ~= "GET" and method ~= "PUT" then
+        return ngx.exit(405)
+    end
+    local said
+    if method == "PUT" then
+        ngx.req.read_body()
+        said = put(ngx.req.get_body_data() or "")
+        if not said then
+            return ngx.exit(204)
+        end
+        ngx.status = 400
+    end
+    ngx.header["Content-Type"] = "text/plain"
+    ngx.say(said or describe())
 end
 
 -- This worker ends: nothing of it stays.
