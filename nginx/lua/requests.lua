@@ -59,10 +59,6 @@ end
 -- The retry budget of a service (docs/request-queue.md): each request adds `retry_share` of a retry,
 -- and each retry takes one if its try before took an instance's time. What was promised is kept, so
 -- the budget may be below zero.
-local function has_budget(service)
-    return service.budget >= 1
-end
-
 local function spend_budget(service, request)
     if request.owes then
         service.budget, request.owes = service.budget - 1, false
@@ -88,8 +84,8 @@ local function begin(key, service, class, now)
 end
 
 -- A suspect has an instance for itself: the slot keeps others away, and it goes when all that was
--- there is done.
-local function admit_suspect(service, request, now)
+-- there is done; nil until then.
+local function choose_for_suspect(service, request, now)
     local peer = request.slot
     if peer and not peer.usable then
         suspects.free(peer)
@@ -98,27 +94,22 @@ local function admit_suspect(service, request, now)
     if not peer then
         peer = policies.choose(service, request, now)
         if not peer or not suspects.take(peer, service) then
-            return false
+            return nil
         end
         request.slot = peer
     end
-    if counts.exact(peer) > 0 or not counts.enter(peer) then
-        return false
-    end
-    request.peer, request.counted, request.chosen = peer, true, true
-    return true
+    return counts.exact(peer) == 0 and peer or nil
 end
 
 -- Choose an instance and count the request there; false when none has room.
 local function admit(service, request, now)
-    if request.suspect then
-        return admit_suspect(service, request, now)
-    end
-    local peer = policies.choose(service, request, now)
+    local choose = request.suspect and choose_for_suspect or policies.choose
+    local peer = choose(service, request, now)
     if not peer then
         return false
     elseif not counts.enter(peer) then
-        return admit(service, request, now)     -- it was full after all, and is known to be now
+        -- It was full after all, and is known to be now: another one may have room.
+        return not request.suspect and admit(service, request, now)
     end
     request.peer, request.counted, request.chosen = peer, true, true
     return true
@@ -234,7 +225,7 @@ local function may_retry(service, request)
     elseif request.class == "non_retryable" or tries_left(request) == 0 then
         return false
     end
-    return has_budget(service) and policies.has_another(service, request, clock())
+    return service.budget >= 1 and policies.has_another(service, request, clock())
 end
 
 -- Whether any instance can have read any of it. nginx has no connect time where none was made.
@@ -355,7 +346,7 @@ function M.next_round()
     elseif record.has_left() then
         return ngx.exit(499)
     end
-    if request.owes and not has_budget(service) then
+    if request.owes and service.budget < 1 then
         return give_up("retry_budget")
     end
     spend_budget(service, request)
