@@ -39,15 +39,13 @@ end
 
 -- This worker knows this peer no more, or ends.
 function M.forget(peer)
-    if peer.key then
-        dict:delete(peer.key)
-    end
+    dict:delete(peer.key)
 end
 
 -- The fields of a peer that belong to this module. `id` is the same in every worker.
 function M.init(peer, id)
     peer.mine, peer.others = 0, 0
-    peer.id, peer.key, peer.slot = id, own and own .. id, "suspect/" .. id
+    peer.id, peer.key, peer.slot = id, own .. id, "suspect/" .. id
     peer.keys = {}
 end
 

@@ -112,18 +112,6 @@ function choices.ip_hash(service, request, now, demand)
     return round_robin(service, request, now, demand)
 end
 
-local function plain_hash(key, service, request, now, demand)
-    local hash = 0
-    for rehash = 0, REHASHES - 1 do
-        hash = hash + band(rshift(crc32(rehash == 0 and key or rehash .. key), 16), 0x7fff)
-        local peer = open_owner(service, hash, request, now, demand)
-        if peer then
-            return peer
-        end
-    end
-    return round_robin(service, request, now, demand)
-end
-
 -- All bits of `a` into all bits of the result: Bob Jenkins' integer hash of six shifts.
 local function mixed(a)
     a = tobit(a + 0x7ed55d16 + lshift(a, 12))
@@ -162,7 +150,15 @@ function choices.hash(service, request, now, demand)
     elseif service.hash == "consistent" then
         return rendezvous(key, service, request, now, demand)
     end
-    return plain_hash(key, service, request, now, demand)
+    local hash = 0
+    for rehash = 0, REHASHES - 1 do
+        hash = hash + band(rshift(crc32(rehash == 0 and key or rehash .. key), 16), 0x7fff)
+        local peer = open_owner(service, hash, request, now, demand)
+        if peer then
+            return peer
+        end
+    end
+    return round_robin(service, request, now, demand)
 end
 
 -- One open peer by weight, but not `except`.
