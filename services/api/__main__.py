@@ -30,7 +30,7 @@ def main() -> int:
         # Not asyncio.run: at its end that waits for every thread, and one of them may hang.
         asyncio.Runner().run(serve(ApiSettings.from_environment(), semaphore.release))
     except SettingsError as error:
-        for problem in error.problems:
+        for problem in str(error).splitlines():
             print(f"services.api: {problem}", file=sys.stderr)
         return 2
     except (InstanceStartError, LedgerError) as error:

@@ -20,12 +20,11 @@ CAP_SYS_NICE = 1 << 23  # linux/capability.h
 
 
 class BootSemaphore:
-    """At most one process for each processor boots at a time; the others wait.
+    """At most one process for each processor boots at a time, so that the first are ready sooner.
 
-    So the first are ready sooner, and that is what requests wait for when no process is left
-    (docs/decisions/010). A slot is a lock on a file, so it ends with the process that has it,
-    however that ends. A process that hangs while it boots costs the others `PATIENCE_S` and no
-    more. Without BULKHEAD_BOOTS, the folder of these files, no process waits.
+    docs/decisions/010 says why. A slot is a lock on a file, so it ends with its process. One that
+    hangs while it boots costs the others `PATIENCE_S` and no more. Without BULKHEAD_BOOTS, the
+    folder of these files, no process waits.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -59,8 +58,7 @@ class LowPriorityBoot:
     """The low priority of this process, while BULKHEAD_DRAINED names a file that is there.
 
     An instance that boots drained, during a roll, leaves the processors to its siblings, which have
-    its requests. To take that back it needs CAP_SYS_NICE or a limit RLIMIT_NICE that reaches so far
-    (sched(7)); if it has neither, it boots as always.
+    its requests. A process that may not take that back boots as always.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -71,10 +69,7 @@ class LowPriorityBoot:
             os.setpriority(os.PRIO_PROCESS, 0, self._before + NICE)
 
     def restore(self) -> None:
-        """Restore the priority before taking locks, to avoid priority inversion.
-
-        Does nothing the second time.
-        """
+        """Restore the priority before taking locks, to avoid priority inversion."""
         if not self._low:
             return
         self._low = False
@@ -86,7 +81,7 @@ class LowPriorityBoot:
 
 
 def may_return_to(nice: int) -> bool:
-    """Whether this process may raise its priority to `nice` again."""
+    """Whether this process may raise its priority to `nice` again (sched(7))."""
     allowed = resource.getrlimit(resource.RLIMIT_NICE)[0]
     if allowed == resource.RLIM_INFINITY or allowed >= 20 - nice:
         return True

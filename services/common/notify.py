@@ -1,11 +1,10 @@
 """Heartbeats to a watchdog: this process serves and its event loop turns, as in sd_notify(3).
 
 The event loop itself must send them, or the code where it begins with the next request: a heartbeat
-proves that nothing has kept the loop for long. Sending never waits and never fails; without a
-watchdog nothing is sent. Each datagram has the whole state. The watchdog's socket may refuse it, so
-the time of each heartbeat is also written into a page of memory that the watchdog reads before it
-kills a process; with a page, a datagram is sent only when the state changes, or when a watchdog
-that has just started would have to wait for one (docs/watchdog.md).
+proves that nothing has kept the loop for long. Sending never waits and never fails. The watchdog's
+socket may refuse a datagram, so each heartbeat is also written into a page of memory; with a page,
+a datagram is sent only when the state changes, or when a watchdog that has just started would have
+to wait for one (docs/watchdog.md).
 
 Standard library only, shared by every service.
 """
@@ -18,13 +17,12 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-# The interval without WATCHDOG_USEC, and never slower: for so long a watchdog that has just started
-# may know nothing.
+# The longest interval: for so long a watchdog that has just started may know nothing.
 LONGEST_S = 0.25
 SHORTEST_S = 0.02
 
-# A moment of its own for each pid: multiples of the golden ratio lie far apart, those of neighbours
-# too. In slots: however many processes there are, the watchdog does not wake up more often.
+# Each pid has a moment of its own: multiples of the golden ratio lie far apart. In slots, so that
+# the watchdog does not wake up more often however many processes there are.
 GOLDEN = 0.6180339887498949
 SLOTS = 16
 
@@ -63,11 +61,9 @@ class Notifier:
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Notifier":
         """The notifier that NOTIFY_SOCKET and WATCHDOG_USEC ask for."""
-        try:
-            asked_s = int(environ.get("WATCHDOG_USEC", "")) / 1e6 / 4
-        except ValueError:
-            asked_s = LONGEST_S
-        interval_s = max(SHORTEST_S, min(asked_s, LONGEST_S)) if asked_s > 0 else LONGEST_S
+        given = environ.get("WATCHDOG_USEC", "")
+        asked_s = (int(given) if given.isdecimal() else 0) / 1e6 / 4
+        interval_s = max(SHORTEST_S, min(asked_s or LONGEST_S, LONGEST_S))
         return cls(environ.get("NOTIFY_SOCKET", ""), interval_s)
 
     def ready(self, later: Later) -> None:
@@ -127,10 +123,7 @@ class Notifier:
             self._retry_s = min(2 * self._retry_s, self.interval_s)
 
     def heartbeat_if_due(self) -> None:
-        """A request begins or is done, so the loop got this far: send a heartbeat if one is due.
-
-        One turn of a busy loop may serve hundreds of requests before its timers run.
-        """
+        """Send a heartbeat if one is due: a busy loop serves many requests before its timers run."""
         changed = self._message != self._taken
         if self._message and (changed or time.monotonic() - self._last >= self.interval_s):
             self.heartbeat()

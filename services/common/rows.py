@@ -1,13 +1,11 @@
 """Service rows: one line at the start and one at the end of every request this process executes.
 
 Each line is one write(2) to a file opened with O_APPEND, and the start line is written before any
-effect. So a process that dies by SIGKILL loses nothing that it had begun to write, and lines of
-several processes in one file never mix (a line is far shorter than the page that the kernel
-appends under the inode lock).
+effect. So a process that dies by SIGKILL loses nothing, and lines of several processes in one file
+never mix (a line is far shorter than the page that the kernel appends under the inode lock).
 
 A row that cannot be written fails no request. It is counted, and a row of kind `dropped` gives the
-count once the file takes rows again. A full disk may cut a line short; the reader repairs that
-(bulkhead/records.py), for the next line may be another process's.
+count once the file takes rows again. bulkhead/records.py repairs a line that a full disk cut short.
 """
 
 import errno
@@ -93,8 +91,6 @@ class Rows:
 
     def reopen(self) -> None:
         """Write to a file of the same name from now on: the one that is open has been renamed.
-
-        The descriptor keeps its number, so a line goes whole to the old file or to the new one.
 
         Raises:
             OSError: there cannot be a new file; lines still go to the old one.

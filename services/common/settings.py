@@ -27,11 +27,7 @@ Number = TypeVar("Number", int, float)
 
 
 class SettingsError(ValueError):
-    """The environment is not usable; `problems` has a line for each wrong variable."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+    """The environment is not usable; the message has a line for each wrong variable."""
 
 
 class Settings:
@@ -58,7 +54,7 @@ class Settings:
             except ValueError as error:
                 problems.append(f"{name} = {SECRET.sub('***', text)!r}: must {error}")
         if problems:
-            raise SettingsError(problems)
+            raise SettingsError("\n".join(problems))
         return cls(**values)
 
 
@@ -109,6 +105,10 @@ def _address(value: str) -> str:
     return value
 
 
+def _milliseconds(most: int) -> Callable[[str], int]:
+    return _whole(0, most, f"be whole milliseconds up to {most}")
+
+
 def _kilobytes(value: str) -> int:
     return 1024 * _whole(1, 1024 * 1024, "be whole kilobytes from 1 to 1048576")(value)
 
@@ -122,6 +122,7 @@ def _web_proxy(value: str) -> str:
     return _matching("begin with http://", re.compile("http://.*"))(value).rstrip("/")
 
 
+_grace = _seconds(0, 3600, "be seconds from 0 to 3600, such as 10")
 _name = _matching("be 1 to 64 of A-Z a-z 0-9 . _ -", NAME)
 _ledger = _matching(
     "be sqlite:///PATH, postgresql://USER@HOST:PORT/NAME or mariadb://USER@HOST:PORT/NAME, "
@@ -141,20 +142,14 @@ class ApiSettings(Settings):
     address: str = _variable("ADDRESS", "127.0.0.1:8101", _address)
     proxy_url: str = _variable("PROXY_URL", "http://127.0.0.1:8080", _api_proxy)
     rows: str = _variable("ROWS")
-    grace_s: float = _variable(
-        "GRACE_S", "10", _seconds(0, 3600, "be seconds from 0 to 3600, such as 10")
-    )
+    grace_s: float = _variable("GRACE_S", "10", _grace)
     max_body_bytes: int = _variable("MAX_BODY_KB", "1024", _kilobytes)
     ledger_url: str = _variable("LEDGER_URL", "sqlite:///var/data/ledger.sqlite3", _ledger)
     ledger_password: str = _variable("LEDGER_PASSWORD_FILE", "", _password, show=False)
     admin_dir: str = _variable("ADMIN_DIR")
     # The longest wait of GET /api/v1/work (0: it is not served), and the most that it computes.
-    work_ms: int = _variable(
-        "WORK_MS", "60000", _whole(0, 60_000, "be whole milliseconds up to 60000")
-    )
-    work_cpu_ms: int = _variable(
-        "WORK_CPU_MS", "10000", _whole(0, 10_000, "be whole milliseconds up to 10000")
-    )
+    work_ms: int = _variable("WORK_MS", "60000", _milliseconds(60_000))
+    work_cpu_ms: int = _variable("WORK_CPU_MS", "10000", _milliseconds(10_000))
 
     @property
     def host_and_port(self) -> tuple[str, int]:
@@ -192,7 +187,7 @@ def session_key(path: str) -> bytes:
     try:
         key = Path(path).read_bytes().strip()
     except OSError as error:
-        raise SettingsError([f"{shown}: {error.strerror}"]) from error
+        raise SettingsError(f"{shown}: {error.strerror}") from error
     if len(key) < SHORTEST_KEY:
-        raise SettingsError([f"{shown}: holds {len(key)} bytes, needs {SHORTEST_KEY} or more"])
+        raise SettingsError(f"{shown}: holds {len(key)} bytes, needs {SHORTEST_KEY} or more")
     return key
