@@ -4,8 +4,7 @@
     supervisor.rpcinterface_factory = full_disk:make
 
 supervisord logs to files, prints to stderr what it cannot log, and dies if that cannot be written
-either. So a full disk would end the one who starts programs again. With this plugin the output is
-lost instead.
+either. With this plugin the output is lost instead.
 """
 
 import sys

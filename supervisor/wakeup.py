@@ -7,21 +7,18 @@ Put this file into a folder that is on supervisord's PYTHONPATH. It needs Python
 supervisor 4; nothing else has to change.
 
 Plain supervisord waits in poll(2) for up to a second. Each pass of its main loop starts dead
-programs again, and then reaps those that have died meanwhile (`Supervisor.runforever`). So a death
-is noticed at the end of one pass and answered in the next, and each of the two waits up to a
-second. A signal does not end the wait, because Python resumes poll(2) after a signal (PEP 475).
+programs again, and then reaps those that have died meanwhile (`Supervisor.runforever`): a death
+costs up to two waits. A signal ends none, because Python resumes poll(2) after it (PEP 475).
 
 The plugin does four things:
 
 - SIGCHLD ends the wait. CPython writes each signal into a pipe (`signal.set_wakeup_fd`), and
   supervisord polls that pipe with its other descriptors.
 - Pauses between failed starts end on time, and have one policy: `pause_s` below.
-- `wakeup.ready` is an XML-RPC method. Whoever knows that a program has become ready says so, once
-  per boot. The next death of that program is then no failed start, however soon it comes.
-- A new child does not close thousands of numbers. Plain supervisord calls close(2) for each number
-  below `minfds`, about 1 ms per 1,000. exec closes them by itself if they are marked once.
-
-It costs nothing while nothing dies: supervisord makes as many passes as without it.
+- `wakeup.ready` is an XML-RPC method: a program has become ready, once per boot. The next death of
+  that program is then no failed start, however soon it comes.
+- A new child does not call close(2) for each number below `minfds`, about 1 ms per 1,000. exec
+  closes them by itself if they are marked once.
 """
 
 import os
@@ -46,9 +43,9 @@ FIRST_DESCRIPTOR = 3  # after stdin, stdout and stderr
 def pause_s(early_deaths: int) -> float:
     """Seconds to wait before a start. `early_deaths`: so many in a row, each within `startsecs`.
 
-    The first early death may have been an accident (somebody killed the program while it booted),
-    so there is no pause. From the second on, each pause is a second longer than the one before, up
-    to a limit: a program is back soon after its cause is mended, and costs next to nothing before.
+    The first may have been an accident, so there is no pause. From the second on, each pause is a
+    second longer than the one before, up to a limit: the program is back soon after its cause is
+    mended.
     """
     return min(max(0.0, early_deaths - 1.0), LONGEST_PAUSE_S)
 
@@ -132,10 +129,7 @@ class Wakeup:
 
     @property
     def server(self) -> Any:
-        """One of the HTTP servers. Before a reload supervisord closes what belongs to one.
-
-        Then it closes every descriptor above 4, whoever uses it.
-        """
+        """One of the HTTP servers: before a reload supervisord closes what belongs to one."""
         return next((server for _, server in self._supervisord.options.httpservers), None)
 
     def close(self) -> None:

@@ -123,7 +123,7 @@ class Notifier:
             self._retry_s = min(2 * self._retry_s, self.interval_s)
 
     def heartbeat_if_due(self) -> None:
-        """Send a heartbeat if one is due: a busy loop serves many requests before its timers run."""
+        """Send a heartbeat if one is due: a busy loop serves many requests between its timers."""
         changed = self._message != self._taken
         if self._message and (changed or time.monotonic() - self._last >= self.interval_s):
             self.heartbeat()

@@ -1,9 +1,8 @@
 """The client of the ledger API, which it calls through the proxy like any other client.
 
-One call is one connection and one send. The proxy decides which requests it retries and where; a
-client that also retried would multiply the attempts and could double an unkeyed write. Connections
-are not kept: a proxy that reloads closes idle ones at once, even one whose next request is on its
-way, and without retries that would be a failure. A new loopback connection costs about 0.1 ms.
+One call is one connection and one send. Only the proxy retries: a client that did so too would
+multiply the attempts and could double an unkeyed write. Connections are not kept: a proxy that
+reloads closes idle ones at once, even one whose next request is on its way.
 """
 
 import json

@@ -1,7 +1,6 @@
-"""A worker process: what it does around every request, and what it tells of itself.
+"""What a worker process does around every request, and what it tells of itself.
 
-Around a request: an id, rows at its start and end, identity and security headers. Of itself: who it
-is (whoami, session), and the probes, which the proxy does not show outside.
+The probes are for the stack; the proxy does not show them outside.
 """
 
 import time
@@ -39,9 +38,8 @@ SECURITY_HEADERS = {
 
 @dataclass
 class WorkerState:
-    """The state of one worker process of one instance; made after the fork.
+    """The state of one worker process; the gunicorn worker replaces `draining`.
 
-    `draining` tells whether this process has been told to stop; the gunicorn worker replaces it.
     The counters are plain integers: greenlets of one thread never interrupt each other there.
     """
 
@@ -105,8 +103,8 @@ def apply_faults(faults: "Faults", execution: Execution) -> None:
 def read_whole_body() -> None:
     """Read the body now, within the limit, so that no view ever sees a part of one.
 
-    Werkzeug by itself takes a body for complete when its sender died, or when it is chunked and
-    reaches the limit: a form would be read with its last field cut off.
+    Werkzeug takes a body for complete when its sender died, or when it is chunked and reaches the
+    limit: a form would be read with its last field cut off.
     """
     try:
         body = request.get_data()
@@ -174,8 +172,7 @@ def healthz() -> Response:
 def readyz() -> tuple[Response, int]:
     """200 when new requests are welcome, 503 once this process has been told to stop.
 
-    A ledger that is down does not make this instance unready: taking every web instance out would
-    turn a clear message into no answer at all.
+    A ledger that is down does not matter: without web instances nobody could say so.
     """
     return (state("draining"), 503) if current_worker().draining() else (state("ready"), 200)
 

@@ -1,7 +1,6 @@
-"""The visitor's session: all of it is in one signed cookie, so that any instance can go on with it.
+"""The visitor's session, all in one signed cookie: no process keeps any of it.
 
-Nothing of it is kept in a process. The death of the instance that issued a session loses nothing,
-as long as all instances sign with the same key.
+So the death of an instance loses nothing, as long as all instances sign with the same key.
 """
 
 import secrets
@@ -71,8 +70,8 @@ def form_token() -> str:
 def keep_first_token(response: Response) -> Response:
     """Keep the token of a first page in a cookie of its own, too.
 
-    Of two first pages that are loaded at the same time each begins a session, and the browser keeps
-    one of them. The form of the other page would be refused.
+    Of two first pages that are loaded at once each begins a session, and the browser keeps one of
+    them. The form of the other page would be refused.
     """
     if token := g.pop("first_form_token", ""):
         response.set_cookie(

@@ -1,10 +1,9 @@
 """The gunicorn worker of the web service: gevent's own, with an end that loses nothing.
 
-gunicorn's gevent worker notices SIGTERM up to a second late, then closes the listener over the
-connections that wait in the kernel's queue (they are reset), and then waits out the whole grace
-time if the proxy keeps a single idle connection. When its master dies it exits within a second and
-drops what is in flight. Here one rule holds for every end: stop accepting, take over the
-connections that the kernel has accepted, answer all requests that have begun, close idle
+gunicorn's gevent worker notices SIGTERM up to a second late, resets the connections in the kernel's
+queue, and waits out the whole grace time if the proxy keeps a single idle connection. When its
+master dies it drops what is in flight. Here one rule holds for every end: stop accepting, take over
+the connections that the kernel has accepted, answer all requests that have begun, close idle
 connections, leave. SIGTERM starts this at once. So does the death of the master, unless a watchdog
 is there: it ends the orphaned worker once a new master serves.
 
@@ -44,8 +43,7 @@ if TYPE_CHECKING:
     from services.web.lifecycle import WorkerState
 
 # How long a connection that carries no request may stay open while draining. The proxy uses its
-# busy connections within this time, and each answer on them says `Connection: close`; a connection
-# that is still idle then is unlikely to carry a request at the very moment when it is closed.
+# busy connections within this time, and each answer on them says `Connection: close`.
 IDLE_LINGER_S = 0.5
 
 Connection: TypeAlias = "gevent.Greenlet[..., Any]"
@@ -162,10 +160,9 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
         self.master_gone()
 
     def master_gone(self) -> None:
-        """Drain, for the next master needs the port; or serve on, if it inherits the port.
+        """Drain, for the next master needs the port; if it inherits the port, serve on for a while.
 
-        The watchdog sends SIGTERM to an orphaned worker once the next master serves. Without that,
-        the worker ends after the time in its settings.
+        The watchdog sends SIGTERM to an orphaned worker once the next master serves.
         """
         if self._master_gone:
             return
@@ -246,9 +243,8 @@ class DrainingWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no t
 def guard_forks() -> None:
     """Make a SIGTERM end a worker that has just been forked; called once, in the master.
 
-    A child inherits the master's handlers, which only take a note for the master. A SIGTERM that
-    met it before its own handlers were in place would be lost, and the stop would last until the
-    master's SIGKILL. The child has no request by then, so it may die.
+    A child inherits the master's handlers, which only take a note for the master. So a SIGTERM
+    would be lost before its own are in place. The child has no request by then, so it may die.
     """
     stop = {signal.SIGTERM}
 

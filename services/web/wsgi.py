@@ -28,8 +28,7 @@ def create_app(settings: WebSettings) -> Flask:
     app.config.update(MAX_CONTENT_LENGTH=limit, MAX_FORM_MEMORY_SIZE=limit)
     app.jinja_options = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     # Exactly one proxy stands in front, and it overwrites these headers, so the last value of each
-    # is the proxy's. Without them, in a direct call, the request's own address and Host are used.
-    # With a second hop here, a client could write them.
+    # is the proxy's. With a second hop here, a client could write them.
     app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)  # type: ignore[method-assign]
 
     identity = current()
