@@ -1,14 +1,11 @@
 -- How many requests each instance has in flight, over all workers.
 --
--- A worker counts its own and publishes them in the shared dictionary under its own pid; the
--- number of an instance is the sum over the workers that there are now. So a worker that is
--- killed leaks nothing: its successor takes its place (`worker/ID`), and what it had published is
--- never summed again. Workers of an older configuration have lost their places in the same way.
+-- A worker publishes its own in the shared dictionary under its pid; the number of an instance is
+-- the sum over the workers that there are now. So a worker that is killed leaks nothing: its
+-- successor takes its place (`worker/ID`), as workers of a newer configuration do.
 --
--- Looking at another worker's number costs about 0.2 us. Policies see numbers that are a
--- millisecond old; only the instance that is about to be chosen is looked at afresh (`enter`).
---
--- In the same way a worker publishes since when the first in each of its queues has been waiting.
+-- Policies see numbers that are a millisecond old; only the instance that is about to be chosen is
+-- looked at afresh (`enter`). A worker also publishes since when the first in each queue has waited.
 
 local settings = require "settings"
 
@@ -92,16 +89,14 @@ function M.refresh(all, n, now, changed)
     end
 end
 
--- Publish how many of this worker's requests a peer has.
 local function publish(peer, number)
     if settings.workers > 1 then
         dict:set(peer.key, number)
     end
 end
 
--- Count one more request at `peer`; false when that would be more than it may have. It is
--- published before the others' are looked at: of two workers that want the last place at the same
--- time both may be refused, but never are both let in.
+-- Count one more request at `peer`; false when that would be more than it may have. It is published
+-- before the others' are looked at: two workers that want the last place are never both let in.
 function M.enter(peer)
     local mine = peer.mine + 1
     publish(peer, mine)
@@ -113,7 +108,6 @@ function M.enter(peer)
     return true
 end
 
--- Count one less.
 function M.leave(peer)
     peer.mine = peer.mine - 1
     publish(peer, peer.mine)

@@ -1,11 +1,9 @@
 -- The policies: which of the peers that are open to a request it gets (docs/request-queue.md).
 --
--- The arithmetic is that of nginx's own modules, so that a policy means the same in both
--- balancers; `hash` with `hash_consistent` is the exception (see `rendezvous`). Every policy is a
--- function of (service, request, now, demand) and returns a peer, or nil when none is open.
--- `demand` is how much is asked of a peer: ROOM, UNTRIED (by this request) or CALM (it has failed
--- nobody in the last half second), each with what is before it. All of it is loops over a handful
--- of peers that allocate nothing.
+-- The arithmetic is that of nginx's own modules, but for `rendezvous`. Every policy is a function
+-- of (service, request, now, demand) and returns a peer, or nil when none is open. `demand` is how
+-- much is asked of a peer: ROOM, UNTRIED (by this request) or CALM (it has failed nobody in the
+-- last half second), each with what is before it.
 
 local bit = require "bit"
 
@@ -123,9 +121,8 @@ local function mixed(a)
 end
 
 -- Consistent: every peer draws a number from the key and its own name, and the best draw wins.
--- An instance that leaves takes only its own keys with it, in exact proportion to the weights. nginx's own
--- ring of points does the same; a ring costs sorting at every change, this costs a look at every
--- peer at every request, which for 64 of them is less than parsing the request.
+-- nginx's own ring of points costs sorting at every change, this a look at every peer at every
+-- request, which for 64 of them is less than parsing the request.
 local function rendezvous(key, service, request, now, demand)
     local hash = tobit(crc32(key))
     local best
@@ -219,7 +216,6 @@ local function is_any(service, request, now, demand)
     return false
 end
 
--- Whether there is one.
 function M.is_any_open(service, request, now)
     return is_any(service, request, now, most(service, request, now))
 end

@@ -4,12 +4,10 @@
 -- Every worker has a queue for each service. Its first waiter looks every few milliseconds whether
 -- an instance can take it, and so does a suspect for which one is kept; the others sleep. Whoever
 -- leaves wakes the first of the others, and so does a request that ends in this worker. A wake-up
--- only makes a waiter look, so one too many does no harm; and no waiter sleeps beyond its own
--- limit, so one too few costs no more than that. tests/lua/queue_model.lua tries all orders.
+-- too many only makes a waiter look; one too few costs no more than the waiter's own limit.
 --
 -- Waiters overtake each other within two bounds (docs/request-queue.md): `OVERTAKES` in a worker (or
--- any number, once an instance is kept for the first), and `AHEAD_MS` between workers. Each worker
--- publishes when its first came, for as long as that keeps looking.
+-- any number, once an instance is kept for the first), and `AHEAD_MS` between workers.
 
 local semaphore = require "ngx.semaphore"
 local clock = require "clock"
@@ -38,7 +36,6 @@ local function rouse(request)
     end
 end
 
--- Have the first waiter look, if there is one.
 function M.wake(service)
     local first = service.queue[service.queue.first]
     if first then
@@ -46,7 +43,6 @@ function M.wake(service)
     end
 end
 
--- Out of the queue, wherever it is.
 function M.leave(service, request)
     local queue = service.queue
     if queue.first == request.place then

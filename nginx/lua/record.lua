@@ -31,7 +31,7 @@ function M.address()
     return number
 end
 
--- nginx's own record of this request, nil if it is not what we take it for.
+-- nil if it is not what we take it for.
 local function record()
     local found = ffi.cast(record_type, get_request())
     return found.signature == SIGNATURE and found or nil

@@ -1,5 +1,4 @@
--- The balancer's settings from nginx.conf, for every module. Set once, by
--- init_by_lua in the master, before any worker exists. Times are milliseconds.
+-- The balancer's settings from nginx.conf, set once in the master. Times are milliseconds.
 --
 --   peers       the rendered file with the instances, read when nobody has told of any yet
 --   closing     the folder of files that are named by the pids of workers that are to end

@@ -1,7 +1,5 @@
 -- Requests that may be deadly (docs/request-queue.md, Poison). What has been in several deaths is a
 -- suspect: it is tried alone, by an instance that has nothing else, and a further death is its own.
--- It is poison after `HANGS` processes that hung with it, as the watchdog tells before it kills one,
--- or `DEATHS` that died with it.
 
 local dict = ngx.shared.bulkhead
 

@@ -28,8 +28,7 @@ from services.web.lifecycle import current_worker
 
 PAGE_SIZE = 20
 FORM_KINDS = ("application/x-www-form-urlencoded", "multipart/form-data")
-# The ledger's own limits, checked here too, so that a mistake is shown beside its field. The API
-# has the last word.
+# The ledger's own limits, checked here too, so that a mistake is shown beside its field.
 ACCOUNT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 ACCOUNT_RULE = "Use 1 to 64 letters, digits, dots, dashes or underscores, without spaces."
 LARGEST_AMOUNT = 10**12
@@ -95,9 +94,8 @@ def ledger() -> str:
 def add_entry() -> AnyResponse:
     """Add the entry of the form that was sent and lead back to the ledger.
 
-    The key was made when the form was shown. So a double click, a reload and a form that is sent
-    again after an error add one entry in all. A client that can set headers may give the key as
-    Idempotency-Key instead, which also allows the proxy to send the request to another instance.
+    The key was made when the form was shown, so a form that is sent again adds nothing. With the
+    header Idempotency-Key instead of it the proxy may send the request to another instance.
     """
     form = received_form()
     if form.errors:
