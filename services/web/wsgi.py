@@ -14,32 +14,21 @@ from services.common.settings import WebSettings
 from services.web import error_pages, lifecycle, pages, sessions
 from services.web.ledger_client import LedgerClient
 
+settings = WebSettings.from_environment()
+identity = current()
+rows = Rows(settings.rows, identity, spawn_later)
 
-def create_app(settings: WebSettings) -> Flask:
-    """The web service of this process.
-
-    Raises:
-        SettingsError: the key file for the sessions cannot be used.
-        OSError: the row file cannot be opened.
-    """
-    app = Flask(__name__)
-    # One limit for every kind of body; Flask would hold forms to a smaller one of its own.
-    limit = settings.max_body_kb * 1024
-    app.config.update(MAX_CONTENT_LENGTH=limit, MAX_FORM_MEMORY_SIZE=limit)
-    app.jinja_options = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-    # Exactly one proxy stands in front, and it overwrites these headers, so the last value of each
-    # is the proxy's. With a second hop here, a client could write them.
-    app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)  # type: ignore[method-assign]
-
-    identity = current()
-    rows = Rows(settings.rows, identity, spawn_later)
-    app.extensions["worker"] = lifecycle.WorkerState(identity, rows)
-    app.extensions["ledger"] = LedgerClient(settings.proxy_url, settings.api_timeout_s)
-    sessions.install(app, settings.secret_file)
-    lifecycle.install(app)
-    error_pages.install(app)
-    app.register_blueprint(pages.blueprint)
-    return app
-
-
-app = create_app(WebSettings.from_environment())
+app = Flask(__name__)
+# One limit for every kind of body; Flask would hold forms to a smaller one of its own.
+limit = settings.max_body_kb * 1024
+app.config.update(MAX_CONTENT_LENGTH=limit, MAX_FORM_MEMORY_SIZE=limit)
+app.jinja_options = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+# Exactly one proxy stands in front, and it overwrites these headers, so the last value of each
+# is the proxy's. With a second hop here, a client could write them.
+app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)  # type: ignore[method-assign]
+app.extensions["worker"] = lifecycle.WorkerState(identity, rows)
+app.extensions["ledger"] = LedgerClient(settings.proxy_url, settings.api_timeout_s)
+sessions.install(app, settings.secret_file)
+lifecycle.install(app)
+error_pages.install(app)
+app.register_blueprint(pages.blueprint)
