@@ -17,7 +17,7 @@ local BLIND_MS = 1000       -- told nothing for so long, nginx believes no state
 local NOBODY = "nobody\n"    -- the table of a proxy that knows no instance yet
 local STATES = { up = true, down = true, drained = true, hung = true }
 
-local M = { services = {}, blind = true }
+local M = { blind = true }
 local known = {}            -- every peer that there has been, by name and address
 local all, n = {}, 0        -- the peers of the table
 local version, checked = -1, -1
@@ -107,7 +107,6 @@ function M.start()
         service.all, service.n, service.weight = {}, 0, 0
         service.usable, service.count, service.since = {}, 0, 0
         service.failing_until, service.deaths = 0, 0
-        M.services[name] = service
     end
 end
 
@@ -143,12 +142,12 @@ local function forget()
 end
 
 local function replace(text)
-    for _, service in pairs(M.services) do
+    for _, service in pairs(settings.services) do
         service.n, service.weight = 0, 0
     end
     n = 0
     for _, record in ipairs(M.parse(text)) do
-        local service = M.services[record.service]
+        local service = settings.services[record.service]
         if service then         -- during a reload the table may know more than this configuration
             local peer = peer_of(record, service)
             service.n = service.n + 1
@@ -195,7 +194,7 @@ function M.refresh(now)
     end
     if changed or blind ~= M.blind then
         M.blind = blind
-        for _, service in pairs(M.services) do
+        for _, service in pairs(settings.services) do
             sift(service, now)
         end
     end

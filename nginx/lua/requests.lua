@@ -202,7 +202,7 @@ function M.first_round(name, class)
     local request = requests[key]
     peers.refresh(now)
     if not request or not request.closing then
-        request = begin(key, peers.services[name], class, now)
+        request = begin(key, settings.services[name], class, now)
         if is_closing(now) then
             request.closing = true
             return ngx.exec("@" .. name .. "_closing")      -- which leads here again
@@ -375,7 +375,7 @@ function M.start()
     math.randomseed(ngx.worker.pid())
     counts.start()
     peers.start()
-    for _, service in pairs(peers.services) do
+    for _, service in pairs(settings.services) do
         service.budget, service.queue = settings.retry_burst, queue.new()
     end
 end
