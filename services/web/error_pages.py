@@ -46,10 +46,10 @@ def wants_page() -> bool:
     return request.accept_mimetypes.best_match(kinds, kinds[0]) == "text/html"
 
 
-def answer(problem: Problem) -> Response:
-    """The response that tells `problem` in the form that the client prefers."""
+def answer(problem: Problem, template: str = "error.html", **context: object) -> Response:
+    """The response that tells `problem`: a page of `template`, or JSON for who prefers that."""
     if wants_page():
-        response = make_response(render_template("error.html", problem=problem))
+        response = make_response(render_template(template, problem=problem, **context))
     else:
         response = jsonify(
             error_code=problem.code, error_msg=problem.message, resolution=problem.resolution

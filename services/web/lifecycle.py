@@ -73,12 +73,9 @@ def begin() -> None:
     g.sub_request_ids = map(partial(sub_request_id, g.request_id), count(1))
     if request.blueprint != probes.name:
         worker.in_flight += 1
-        g.execution = worker.rows.begin(
-            g.request_id,
-            request.method,
-            request.environ.get("RAW_URI") or request.full_path,
-            request.headers.get("Idempotency-Key"),
-        )
+        target = request.environ.get("RAW_URI") or request.full_path
+        key = request.headers.get("Idempotency-Key")
+        g.execution = worker.rows.begin(g.request_id, request.method, target, key)
     if request.content_length or "Transfer-Encoding" in request.headers:
         read_whole_body()
     if worker.faults and worker.faults.active and "execution" in g:
@@ -90,12 +87,8 @@ def apply_faults(faults: "Faults", execution: Execution) -> None:
     execution.fault = faults.draw()
     if execution.fault == "errors":
         status = faults.told["errors_status"]
-        raise Problem(
-            status,
-            "injected_error",
-            f"A drill told this instance to answer {status}; this request was not executed.",
-            "Repeat the request, or end the drill.",
-        )
+        message = f"A drill told this instance to answer {status}; this request was not executed."
+        raise Problem(status, "injected_error", message, "Repeat the request, or end the drill.")
     if execution.fault == "slow":
         time.sleep(faults.told["slow_ms"] / 1000)  # gevent's under gunicorn: only this waits
 

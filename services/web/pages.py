@@ -10,10 +10,10 @@ from datetime import datetime
 from flask import (
     Blueprint,
     Response,
+    abort,
     current_app,
     flash,
     g,
-    make_response,
     redirect,
     render_template,
     request,
@@ -99,7 +99,10 @@ def add_entry() -> AnyResponse:
     """
     form = received_form()
     if form.errors:
-        return show_form(form)
+        mistakes = " ".join(f"{name}: {mistake}" for name, mistake in form.errors.items())
+        advice = "Correct the fields and send the form again."
+        invalid = Problem(422, "invalid_entry", mistakes, advice)
+        return error_pages.answer(invalid, "entry.html", form=form)
     try:
         entry, replayed = client().add(form.key, form.account, int(form.amount), form.memo)
     except LedgerCallError as error:
@@ -153,27 +156,21 @@ def received_form() -> EntryForm:
     """The form that was sent, once it is certain that this session's own page sent it.
 
     Raises:
-        Problem: it is no form (415), comes from elsewhere (403) or has no usable key (400).
+        Problem: it comes from elsewhere (403) or has no usable key (400).
+        UnsupportedMediaType: it is no form.
     """
     if request.mimetype not in FORM_KINDS:
-        code, resolution = error_pages.KNOWN[415]
-        message = f"POST {request.path} takes a form, not {request.mimetype or 'an unnamed type'}."
-        raise Problem(415, code, message, resolution)
+        kind = request.mimetype or "an unnamed type"
+        abort(415, f"POST {request.path} takes a form, not {kind}.")
     if not sessions.is_form_token(request.form.get("token", "")):
-        raise Problem(
-            403,
-            "form_not_from_here",
-            "The form does not belong to your session, so nothing was added.",
-            "Allow cookies for this site, open the ledger page and fill in the form there.",
-        )
+        message = "The form does not belong to your session, so nothing was added."
+        advice = "Allow cookies for this site, open the ledger page and fill in the form there."
+        raise Problem(403, "form_not_from_here", message, advice)
     key = request.headers.get("Idempotency-Key") or request.form.get("key", "")
     if not KEY.fullmatch(key):
-        raise Problem(
-            400,
-            "form_key_missing",
-            "The form carries no usable key, so nothing was added.",
-            "Open the ledger page and fill in the form there.",
-        )
+        message = "The form carries no usable key, so nothing was added."
+        advice = "Open the ledger page and fill in the form there."
+        raise Problem(400, "form_key_missing", message, advice)
     return EntryForm.sent(request.form, key)
 
 
@@ -188,23 +185,9 @@ def failed(form: EntryForm, error: LedgerCallError) -> AnyResponse:
         form.key = new_key()
         if error.code == "idempotency_key_reused":
             # The API speaks of keys and bytes; this is what it means to the person at the form.
-            problem = Problem(
-                422,
-                error.code,
-                "This form had already added an entry, and was then sent again with other values.",
-                "To add an entry with these values too, send the form once more.",
+            message = (
+                "This form had already added an entry, and was then sent again with other values."
             )
-    return show_form(form, problem)
-
-
-def show_form(form: EntryForm, problem: Problem | None = None) -> AnyResponse:
-    """The form on a page of its own with its mistakes, or the same as JSON."""
-    mistakes = " ".join(f"{name}: {mistake}" for name, mistake in form.errors.items())
-    advice = "Correct the fields and send the form again."
-    told = problem or Problem(422, "invalid_entry", mistakes, advice)
-    if not error_pages.wants_page():
-        return error_pages.answer(told)
-    response = make_response(render_template("entry.html", form=form, problem=problem), told.status)
-    response.headers.update(told.headers)
-    response.vary.add("Accept")
-    return response
+            advice = "To add an entry with these values too, send the form once more."
+            problem = Problem(422, error.code, message, advice)
+    return error_pages.answer(problem, "entry.html", form=form)
