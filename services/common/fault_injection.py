@@ -161,20 +161,16 @@ class Faults:
         missing = self.told["memory_mb"] - self._held_mb()
         self._growing = missing > 0
         if self._growing:
-            self._held.append(_touched(min(STEP_MB, missing)))
+            import mmap  # by a process that is told to, and no other
+
+            size = min(STEP_MB, missing) * MB
+            memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            memory[:: mmap.PAGESIZE] = b"\1" * (size // mmap.PAGESIZE)  # so that it is really there
+            self._held.append(memory)
             later(STEP_S, partial(self._grow, later))
 
     def _held_mb(self) -> int:
         return sum(map(len, self._held)) // MB
-
-
-def _touched(mb: int) -> "mmap":
-    """Private memory that is really there: every page of it has been written to."""
-    import mmap  # by a process that is told to, and no other
-
-    memory = mmap.mmap(-1, mb * MB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    memory[:: mmap.PAGESIZE] = b"\1" * (mb * MB // mmap.PAGESIZE)
-    return memory
 
 
 def problem(name: str, value: object) -> str:

@@ -40,15 +40,10 @@ def install(app: Flask) -> None:
     app.register_error_handler(Exception, unexpected)
 
 
-def wants_page() -> bool:
-    """Whether the client asked for HTML; one that takes anything gets JSON."""
-    kinds = ["application/json", "text/html"]
-    return request.accept_mimetypes.best_match(kinds, kinds[0]) == "text/html"
-
-
 def answer(problem: Problem, template: str = "error.html", **context: object) -> Response:
     """The response that tells `problem`: a page of `template`, or JSON for who prefers that."""
-    if wants_page():
+    kinds = ["application/json", "text/html"]  # a client that takes anything gets JSON
+    if request.accept_mimetypes.best_match(kinds, kinds[0]) == "text/html":
         response = make_response(render_template(template, problem=problem, **context))
     else:
         response = jsonify(

@@ -16,7 +16,6 @@ from services.web.worker import guard_forks  # noqa: E402
 
 settings = WebSettings.from_environment()
 
-# --- where and how many -----------------------------------------------------------------------
 bind = settings.address
 workers = settings.workers
 # The name in `ps`, so that an operator sees which master is which (needs setproctitle to show).
@@ -36,7 +35,6 @@ backlog = 2048
 # worker back in 0.03 s instead of 0.09 s, while its sibling serves, and a first answer no sooner.
 preload_app = False
 
-# --- times ------------------------------------------------------------------------------------
 # Not a limit for requests: a worker whose event loop has not turned for this long hangs. No page
 # computes for long; a full worker (1000 pages at 2 ms) still turns every few seconds.
 timeout = 15
@@ -59,7 +57,6 @@ def when_ready(_server: object) -> None:
     low_priority.restore()
 
 
-# --- trust ------------------------------------------------------------------------------------
 # Only a proxy on this machine may say by which scheme a request came.
 forwarded_allow_ips = "127.0.0.1,::1"
 # One header says it, the one that the proxy sets; by default gunicorn listens to two more.
@@ -69,7 +66,6 @@ secure_scheme_headers = {"X-FORWARDED-PROTO": "https"}
 limit_request_line = 0
 limit_request_field_size = 66 * 1024
 
-# --- files and sockets ------------------------------------------------------------------------
 # The heartbeat is a file's time stamp; on a real disk a stalled write would look like a hang.
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else None
 # No remote control: by default gunicorn opens a socket below $HOME, the same for every instance.
