@@ -97,8 +97,6 @@ class Wakeup:
         supervisord.options.minfds = FIRST_DESCRIPTOR
         self._pass_once_more()  # the first pass would wait for up to a second before any start
 
-    # What the main loop asks of a dispatcher
-
     def readable(self) -> bool:
         """Poll this descriptor for reading, always."""
         return True
@@ -141,8 +139,6 @@ class Wakeup:
         signal.set_wakeup_fd(-1)
         os.close(self._read_end)
         os.close(self._write_end)
-
-    # Pauses
 
     def _on_early_death(self, event: Any) -> None:
         """A program has died within `startsecs`, or could not be started. Set its pause."""

@@ -18,6 +18,7 @@ from services.common.identity import Identity, request_id, sub_request_id
 from services.common.rows import Execution, Rows
 from services.web import sessions
 from services.web.error_pages import Problem
+from services.web.ledger_client import LedgerClient
 
 if TYPE_CHECKING:
     from services.common.fault_injection import Faults
@@ -45,6 +46,7 @@ class WorkerState:
 
     identity: Identity
     rows: Rows
+    ledger: LedgerClient
     draining: Callable[[], bool] = lambda: False
     in_flight: int = 0
     answered: Counter[int] = field(default_factory=Counter)

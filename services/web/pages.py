@@ -23,7 +23,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from services.web import error_pages, sessions
 from services.web.error_pages import Problem
-from services.web.ledger_client import LedgerCallError, LedgerClient
+from services.web.ledger_client import LedgerCallError
 from services.web.lifecycle import current_worker
 
 PAGE_SIZE = 20
@@ -79,7 +79,7 @@ def ledger() -> str:
         message = f"{account!r} cannot be an account."
         raise Problem(422, "invalid_account", message, ACCOUNT_RULE)
     cursor = request.args.get("cursor", "")
-    page = client().entries(account=account, cursor=cursor, limit=PAGE_SIZE)
+    page = current_worker().ledger.entries(account=account, cursor=cursor, limit=PAGE_SIZE)
     return render_template(
         "ledger.html",
         page=page,
@@ -104,7 +104,8 @@ def add_entry() -> AnyResponse:
         invalid = Problem(422, "invalid_entry", mistakes, advice)
         return error_pages.answer(invalid, "entry.html", form=form)
     try:
-        entry, replayed = client().add(form.key, form.account, int(form.amount), form.memo)
+        amount = int(form.amount)
+        entry, replayed = current_worker().ledger.add(form.key, form.account, amount, form.memo)
     except LedgerCallError as error:
         return failed(form, error)
     if replayed:
@@ -119,7 +120,7 @@ def about() -> str:
     """A page about the stack and the processes that made it."""
     ledger_by = None
     with suppress(LedgerCallError):
-        ledger_by = client().whoami()
+        ledger_by = current_worker().ledger.whoami()
     return render_template("about.html", ledger_by=ledger_by)
 
 
@@ -144,12 +145,6 @@ def moment(value: str) -> str:
         return datetime.fromisoformat(value).strftime("%Y-%m-%d %H:%M:%S")
     except ValueError:
         return value
-
-
-def client() -> LedgerClient:
-    """The ledger's client of this application."""
-    ledger_client: LedgerClient = current_app.extensions["ledger"]
-    return ledger_client
 
 
 def received_form() -> EntryForm:

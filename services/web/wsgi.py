@@ -26,8 +26,8 @@ app.jinja_options = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_
 # Exactly one proxy stands in front, and it overwrites these headers, so the last value of each
 # is the proxy's. With a second hop here, a client could write them.
 app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)  # type: ignore[method-assign]
-app.extensions["worker"] = lifecycle.WorkerState(identity, rows)
-app.extensions["ledger"] = LedgerClient(settings.proxy_url, settings.api_timeout_s)
+ledger = LedgerClient(settings.proxy_url, settings.api_timeout_s)
+app.extensions["worker"] = lifecycle.WorkerState(identity, rows, ledger)
 sessions.install(app, settings.secret_file)
 lifecycle.install(app)
 error_pages.install(app)
