@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from flask import Flask, Response, current_app, g, jsonify, make_response, render_template, request
+from flask import Response, current_app, g, jsonify, make_response, render_template, request
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 
@@ -31,13 +31,6 @@ KNOWN = {
     500: ("internal_error", "Try again; if it fails again, report the request id."),
 }
 SHOWN_CHARACTERS = 80  # of what a client sent
-
-
-def install(app: Flask) -> None:
-    """Answer every error of `app` with a Problem."""
-    app.register_error_handler(Problem, answer)
-    app.register_error_handler(HTTPException, lambda error: answer(of_http(error)))
-    app.register_error_handler(Exception, unexpected)
 
 
 def answer(problem: Problem, template: str = "error.html", **context: object) -> Response:

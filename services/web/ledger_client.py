@@ -59,15 +59,6 @@ class ShownEntry:
     created_at: str
 
 
-@dataclass(frozen=True)
-class EntryPage:
-    """One page of the ledger; `next_cursor` leads to the following one, `by` as `answered`."""
-
-    entries: list[ShownEntry]
-    next_cursor: str | None
-    by: dict[str, str]
-
-
 Reply = tuple[Mapping[str, str], dict[str, Any]]  # the headers and the JSON of an answer
 WRONG_SHAPE = (KeyError, TypeError, ValueError)
 
@@ -86,14 +77,17 @@ class LedgerClient:
         self._connection = partial(HTTPConnection, parts.hostname, port, timeout=CONNECT_TIMEOUT_S)
         self._timeout_s = timeout_s
 
-    def entries(self, account: str, cursor: str, limit: int) -> EntryPage:
-        """One page of entries, of one account when `account` is given."""
+    def entries(self, account: str, cursor: str, limit: int) -> dict[str, Any]:
+        """One page of entries, of one account when `account` is given.
+
+        `next_cursor` leads to the following page; `by` is as `answered`.
+        """
         filters = {"account": account, "cursor": cursor, "limit": str(limit)}
         query = urlencode({name: value for name, value in filters.items() if value})
         headers, body = self._call("GET", f"/api/v1/entries?{query}")
         try:
             entries = [entry(item) for item in body["entries"]]
-            return EntryPage(entries, body["next_cursor"], answered(headers))
+            return {"entries": entries, "next_cursor": body["next_cursor"], "by": answered(headers)}
         except WRONG_SHAPE as error:
             raise broken(f"unknown shape of the list: {error!r}") from error
 

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, cast
 
-from flask import Blueprint, Flask, Response, abort, current_app, g, jsonify, request, session
+from flask import Blueprint, Response, abort, current_app, g, jsonify, request, session
 from werkzeug.exceptions import HTTPException
 
 from services.common.identity import Identity, request_id, sub_request_id
@@ -57,15 +57,6 @@ class WorkerState:
 def current_worker() -> WorkerState:
     """The state of the worker that runs the current application."""
     return cast(WorkerState, current_app.extensions["worker"])
-
-
-def install(app: Flask) -> None:
-    """Run these hooks around every request of `app`, and let it tell of its process."""
-    app.before_request(begin)
-    app.after_request(finish)
-    app.teardown_request(abandon)
-    app.register_blueprint(answers)
-    app.register_blueprint(probes)
 
 
 def begin() -> None:

@@ -6,12 +6,14 @@ gunicorn imports this after the fork: the identity and the row file are the proc
 from flask import Flask
 from gevent import spawn_later
 from jinja2 import StrictUndefined
+from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from services.common.identity import current
 from services.common.rows import Rows
 from services.common.settings import WebSettings
 from services.web import error_pages, lifecycle, pages, sessions
+from services.web.error_pages import of_http
 from services.web.ledger_client import LedgerClient
 
 settings = WebSettings.from_environment()
@@ -29,6 +31,11 @@ app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)  # type: ign
 ledger = LedgerClient(settings.proxy_url, settings.api_timeout_s)
 app.extensions["worker"] = lifecycle.WorkerState(identity, rows, ledger)
 sessions.install(app, settings.secret_file)
-lifecycle.install(app)
-error_pages.install(app)
-app.register_blueprint(pages.blueprint)
+app.before_request(lifecycle.begin)
+app.after_request(lifecycle.finish)
+app.teardown_request(lifecycle.abandon)
+app.register_error_handler(error_pages.Problem, error_pages.answer)
+app.register_error_handler(HTTPException, lambda error: error_pages.answer(of_http(error)))
+app.register_error_handler(Exception, error_pages.unexpected)
+for blueprint in (lifecycle.answers, lifecycle.probes, pages.blueprint):
+    app.register_blueprint(blueprint)
