@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from bulkhead.clock import now
-
 MAX_PID = 4_194_304  # no pid is higher (proc(5), pid_max)
 # The number of the system call, the same on every architecture; older libcs have no name for it.
 PIDFD_GETFD = 438
@@ -166,35 +164,29 @@ def send(process: Process, number: signal.Signals) -> bool:
 
 def wait_gone(process: Process, timeout_s: float) -> bool:
     """Wait until it has ended, without polling; False when it still runs after `timeout_s`."""
-    deadline = now() + timeout_s
     try:
         with closing(HeldProcess(process)) as held:
             poller = select.poll()
             poller.register(held.pidfd, select.POLLIN)
-            return bool(poller.poll(max(0.0, deadline - now()) * 1000))
+            return bool(poller.poll(timeout_s * 1000))
     except ProcessLookupError:
         return True
 
 
-def every_pid() -> list[int]:
-    """The pid of every process of this host."""
-    names = os.listdir("/proc")  # noqa: PTH208 - names only; a Path a process is slower
-    return [int(name) for name in names if name.isdigit()]
-
-
 def session(leader: int) -> list[Process]:
     """Every process of a session. supervisord leads one; nothing it starts leaves it."""
-    return [process for process, status in _living() if status.session == leader]
+    return [process for process, status in living() if status.session == leader]
 
 
 def group(number: int) -> list[Process]:
     """Every process of a process group. supervisord lets each program lead one."""
-    return [process for process, status in _living() if status.group == number]
+    return [process for process, status in living() if status.group == number]
 
 
-def _living() -> Iterator[tuple[Process, Stat]]:
+def living() -> Iterator[tuple[Process, Stat]]:
     """Every live process of this host, lowest pid first."""
-    for pid in sorted(every_pid()):
+    names = os.listdir("/proc")  # noqa: PTH208 - names only; a Path a process is slower
+    for pid in sorted(int(name) for name in names if name.isdigit()):
         if status := stat(pid):
             yield Process(pid, status.start_ticks), status
 

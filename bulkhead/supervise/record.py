@@ -192,22 +192,20 @@ def survivors(home: Home) -> list[Process]:
     command line, its programs by SUPERVISOR_SERVER_URL. nginx's workers say nothing, but are of the
     same session.
     """
-    every = proc.every_pid()
-    ours = {pid for pid in every if _belongs(pid, home)}
-    sessions = {status.session for pid in ours if (status := proc.stat(pid))} - {os.getsid(0)}
-    ours |= {pid for pid in every if (status := proc.stat(pid)) and status.session in sessions}
-    living = filter(None, map(proc.find, ours - {os.getpid()}))
-    return sorted(living, key=lambda process: (process.start_ticks, process.pid))
+    every = [(process, status) for process, status in proc.living() if process.pid != os.getpid()]
+    ours = {process for process, _ in every if _belongs(process, home)}
+    sessions = {status.session for process, status in every if process in ours} - {os.getsid(0)}
+    ours |= {process for process, status in every if status.session in sessions}
+    return sorted(ours, key=lambda process: (process.start_ticks, process.pid))
 
 
-def _belongs(pid: int, home: Home) -> bool:
+def _belongs(process: Process, home: Home) -> bool:
     """Whether it is a supervisord of this home, or one has started it."""
-    process = proc.find(pid)
-    url = proc.variable(process, "SUPERVISOR_SERVER_URL") if process else ""
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        words = Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         words = []
     configured = (b"-c", os.fsencode(home.supervisord_conf)) in pairwise(words)
+    url = proc.variable(process, "SUPERVISOR_SERVER_URL")
     is_supervisord = b"supervisor.supervisord" in words and configured
     return is_supervisord or url == f"unix://{home.supervisor_socket}"
