@@ -3,9 +3,8 @@
 Every program is a group of its own, so each can be stopped, removed and replaced by another version
 of itself while the others serve. The name of both is the same, so its calls take that alone.
 
-supervisor's own SupervisorTransport would not make this smaller: it has no timeout, so a hung
-supervisord would hang its caller; it keeps a connection that is dead once another supervisord
-listens; and importing it loads supervisord's whole HTTP server, also into the watchdog.
+supervisor's own SupervisorTransport has no timeout, keeps a connection that is dead once another
+supervisord listens, and loads supervisord's whole HTTP server, also into the watchdog.
 """
 
 import http.client
@@ -19,8 +18,7 @@ from bulkhead.clock import wait_until
 from bulkhead.errors import StartError, StateError
 from bulkhead.http_probe import UnixConnection
 
-# What a call raises when supervisord is not there, is shutting down, or goes away in the middle of
-# it. NotAnsweringError is one of them.
+# What a call raises when supervisord is not there or goes away: NotAnsweringError is one of them.
 GONE = (OSError, http.client.HTTPException)
 
 # Process states in which supervisord will not bring the program back by itself, or is failing to.
@@ -65,10 +63,9 @@ class Program:
 
 
 class Supervisord:
-    """A client. Every call wakes supervisord's loop, so it also changes what it measures:
-    an observer of recovery times must not use it.
+    """A client; every call raises NotAnsweringError when supervisord does not answer.
 
-    Every call raises NotAnsweringError when supervisord does not answer.
+    Every call also wakes supervisord's loop: an observer of recovery times must not use it.
     """
 
     def __init__(self, socket: Path, timeout_s: float = 5) -> None:
@@ -112,7 +109,7 @@ class Supervisord:
         self._call("supervisor.stopProcess", name, False, tolerate=NOT_RUNNING)
 
     def end(self, name: str, patience_s: float) -> None:
-        """Stop a program, by its own signal and within its own grace time, and wait for that.
+        """Stop a program, by its own signal, and wait until it has ended.
 
         Raises:
             StateError: it still runs after `patience_s`, which is longer than its grace time.
@@ -125,9 +122,7 @@ class Supervisord:
             if program.state in STOPPABLE:
                 self.stop_soon(name)
             elif process := proc.find(program.pid):
-                # Until it has ended there is nothing to ask: each question costs supervisord, and
-                # the processes that serve, processor time.
-                proc.wait_gone(process, ASK_S)
+                proc.wait_gone(process, ASK_S)  # until then there is nothing to ask
             return False
 
         if not wait_until(ended, patience_s, EVERY_S):
@@ -136,8 +131,7 @@ class Supervisord:
     def reread(self) -> tuple[list[str], list[str], list[str]]:
         """Let supervisord read its file; nothing changes until a program is added or removed.
 
-        Returns the programs of the file that do not exist yet, those that differ from the ones
-        that exist, and those that exist without being in the file.
+        Returns the programs that are to be added, changed and removed to get what the file says.
 
         Raises:
             StateError: it refuses the file.
@@ -188,8 +182,7 @@ class Supervisord:
             {"methodName": "supervisor.stopProcess", "params": [name, False]},
         ]
         answers = self._call("system.multicall", calls)
-        faults = [str(answer["faultString"]) for answer in answers if isinstance(answer, dict)]
-        if faults:
+        if faults := [str(each["faultString"]) for each in answers if isinstance(each, dict)]:
             raise StateError(f"supervisord cannot end {name}: {', '.join(faults)}")
 
     def say_ready(self, names: list[str]) -> None:

@@ -88,28 +88,18 @@ def shim(run: str, name: str, leader: int, pidfd: int) -> int:
         readable = {descriptor for descriptor, _ in ready.poll(patience_ms)}
         for come in os.read(signals, 64) if signals in readable else b"":
             if come in ENDING and not deadline:
-                deadline = time.monotonic() + grace_s(run, name) + BEYOND_S
+                from bulkhead.adopt.successor import read_spec
+
+                deadline = time.monotonic() + read_spec(run, name).grace_s + BEYOND_S
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(pidfd, come)
         if pidfd in readable:
             return 0 if deadline else 1
         if deadline and time.monotonic() >= deadline:
-            kill_group(leader)
+            from bulkhead.proc import group, send
 
-
-def grace_s(run: str, name: str) -> float:
-    """How long the leader may take to finish its work."""
-    from bulkhead.adopt.successor import read_spec
-
-    return read_spec(run, name).grace_s
-
-
-def kill_group(leader: int) -> None:
-    """Kill the leader's process group, as supervisord would do now to a child of its own."""
-    from bulkhead.proc import group, send
-
-    for process in group(leader):
-        send(process, signal.SIGKILL)
+            for process in group(leader):  # as supervisord would do now to a child of its own
+                send(process, signal.SIGKILL)
 
 
 if __name__ == "__main__":

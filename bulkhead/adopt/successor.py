@@ -74,10 +74,12 @@ def succeed(run: str, name: str, command: Sequence[str], last: int) -> None:
     orphans = list(chain.from_iterable(groups.values()))
     inherited = inherit(home, name, spec, orphans)
     if inherited is None or not spec.watched:
-        signal_all(orphans, signal.SIGQUIT if spec.kind == "nginx" else signal.SIGTERM)
+        for orphan in orphans:
+            send(orphan, signal.SIGQUIT if spec.kind == "nginx" else signal.SIGTERM)
     if inherited is None:  # the new leader must bind to the address itself
         if not wait_until(lambda: not listens(spec.address), spec.grace_s):
-            signal_all(orphans, signal.SIGKILL)
+            for orphan in orphans:
+                send(orphan, signal.SIGKILL)
         inherited = []
     elif spec.watched:
         for number in groups:
@@ -118,12 +120,6 @@ def _members(number: int) -> list[Process]:
         return []
     session, members = os.getsid(0), group(number)
     return [one for one in members if (found := stat(one.pid)) and found.session == session]
-
-
-def signal_all(processes: Iterable[Process], number: signal.Signals) -> None:
-    """Tell processes to finish their requests and end, or end them."""
-    for process in processes:
-        send(process, number)
 
 
 def inherit(
