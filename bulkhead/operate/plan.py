@@ -1,7 +1,6 @@
 """What a new topology changes in a running stack: which programs, and whether nginx. Pure.
 
-Programs are compared as supervisord compares them, by supervisor's own reading of its file: what
-gives the same program needs no restart, whatever differs in comments or spelling.
+Programs are compared by supervisor's own reader: comments and spelling make no difference.
 """
 
 import json
@@ -10,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 from supervisor.options import ServerOptions
 
@@ -18,8 +18,6 @@ from bulkhead.render.paths import Home
 from bulkhead.render.supervisor import NGINX, WATCH
 from bulkhead.topology.model import Topology
 
-Files = Mapping[Path, str]  # rendered files by their path
-Settings = dict[str, object]
 # The programs of its file that supervisord has yet to add, to change and to remove.
 Left = tuple[Sequence[str], Sequence[str], Sequence[str]]
 
@@ -39,16 +37,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class SupervisorFile:
-    """A file of supervisord's, read: every program with its settings, and supervisord's own."""
+    """A file of supervisord's, read: every program, and supervisord's own settings."""
 
-    programs: Mapping[str, Settings]
-    own: Settings
+    programs: Mapping[str, Any]  # supervisor's ProcessConfig: equal if supervisord takes it so
+    own: Mapping[str, object]
 
     def reasons(self, new: "SupervisorFile", name: str) -> list[str]:
         """Which settings of a program differ: `command`, `environment`."""
-        before, after = self.programs.get(name, {}), new.programs.get(name, {})
-        keys = sorted({*before, *after})
-        return [key for key in keys if before.get(key) != after.get(key)]
+        before, after = self.programs[name], new.programs[name]
+        keys = (*before.req_param_names, *before.optional_param_names)
+        return sorted(key for key in keys if getattr(before, key) != getattr(after, key))
 
 
 class _Options(ServerOptions):  # type: ignore[misc]  # supervisor ships no types
@@ -65,7 +63,7 @@ class Version:
 
     topology: Topology
     program: Path
-    files: Files
+    files: Mapping[Path, str]
 
     @property
     def home(self) -> Home:
@@ -87,14 +85,7 @@ def read_supervisor(text: str) -> SupervisorFile:
     groups = settings.pop("process_group_configs")
     servers = settings.pop("server_configs")
     unix = [{key: server.get(key) for key in ("file", "chmod", "chown")} for server in servers]
-    programs = {
-        program.name: {
-            key: getattr(program, key)
-            for key in (*program.req_param_names, *program.optional_param_names)
-        }
-        for group in groups
-        for program in group.process_configs
-    }
+    programs = {program.name: program for group in groups for program in group.process_configs}
     return SupervisorFile(programs, settings | {"servers": unix})
 
 
@@ -181,8 +172,8 @@ def describe(old: Version, new: Version, plan: Plan) -> list[str]:
 def blend(old: str, new: str, names: Sequence[str]) -> str:
     """A watch.json between two others: of the programs `names` it says what the new one says.
 
-    The watchdog must know each program as it is at the moment. So what it is told of an instance
-    changes when that instance does, and what is of no program changes at once.
+    The watchdog must know each program as it is at the moment; what is of no program changes at
+    once.
     """
     after = json.loads(new)
     wanted = {program["name"]: program for program in after["programs"]}

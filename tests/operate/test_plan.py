@@ -128,7 +128,7 @@ def test_comments_are_no_part_of_a_program() -> None:
     said += "[program:b]\ncommand=y\nautostart=true\n"
     found = read_supervisor(plain)
     assert list(found.programs) == ["a", "b"]
-    assert found.programs["a"]["startsecs"] == 3
+    assert found.programs["a"].startsecs == 3
     assert read_supervisor(said) == found
     other = read_supervisor(plain.replace("startsecs=3", "startsecs=4"))
     assert found.reasons(other, "a") == ["startsecs"]
