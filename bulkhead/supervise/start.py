@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -16,7 +15,7 @@ from bulkhead import proc
 from bulkhead.atomic import close_to_others, no_link
 from bulkhead.clock import now, pause, wait_until
 from bulkhead.errors import StartError, StateError
-from bulkhead.http_probe import accepts, proxy_ready, public_answer
+from bulkhead.http_probe import proxy_ready, public_answer
 from bulkhead.interrupts import signals_deferred
 from bulkhead.render.files import File, text_of, write_all
 from bulkhead.render.nginx import render_nginx
@@ -34,10 +33,9 @@ from bulkhead.supervise.record import Record, leader
 from bulkhead.supervise.status import instance_ready, programs, require_started, restarts, tail
 from bulkhead.supervise.stop import Stack, kill
 from bulkhead.supervisor_rpc import FAILING, Supervisord
-from bulkhead.topology.model import Instance, Topology
+from bulkhead.topology.model import Topology
 
-SUPERVISORD_BOOT_S = 10
-PROXY_BOOT_S = 10
+BOOT_S = 10  # of supervisord, nginx and the watchdog
 
 # What the stack runs. Not sys.executable: `python` and `python3` are the same, and must render so.
 INTERPRETER = Path(sys.prefix) / "bin" / "python"
@@ -176,7 +174,7 @@ def _start(topology: Topology, program: Path, files: list[File], say: Say) -> No
 
 
 def _start_supervisord(topology: Topology, nginx: Path) -> Record:
-    """Start it in a session of its own, put its record down, and wait until it answers.
+    """Start supervisord in a session of its own, write its record, and wait until it answers.
 
     Raises:
         StartError: with the last lines that it printed. The record says what is left to stop.
@@ -201,11 +199,11 @@ def _start_supervisord(topology: Topology, nginx: Path) -> Record:
             kill(started.members)
             raise
     supervisord = Supervisord(home.supervisor_socket)
-    wait_until(lambda: supervisord.answers() or child.poll() is not None, SUPERVISORD_BOOT_S)
+    wait_until(lambda: supervisord.answers() or child.poll() is not None, BOOT_S)
     if (code := child.poll()) is not None:
         raise StartError(f"supervisord did not start (it ended with {code}):", *tail(printed))
     if not supervisord.answers():
-        wrong = f"supervisord does not answer after {SUPERVISORD_BOOT_S} s:"
+        wrong = f"supervisord does not answer after {BOOT_S} s:"
         raise StartError(wrong, *tail(home.supervisord_log))
     return started
 
@@ -236,16 +234,9 @@ def _environment() -> dict[str, str]:
     }
 
 
-# Waiting until all of it answers.
+# Waiting until all of it answers: for each name how to ask it, and how many seconds it may take.
 
-
-@dataclass(frozen=True)
-class Awaited:
-    """One thing that must answer before the stack counts as up."""
-
-    name: str
-    answers: Callable[[], object]  # something true once it does
-    boot_s: float
+Awaited = dict[str, tuple[Callable[[], object], float]]
 
 
 def _wait_ready(topology: Topology, started: Record, ready: Say) -> None:
@@ -257,28 +248,23 @@ def _wait_ready(topology: Topology, started: Record, ready: Say) -> None:
         StartError: something keeps crashing or took too long; with the last lines it printed.
     """
     home = Home(topology.home)
-    waiting = []
+    waiting: Awaited = {}
     if topology.has_proxy:
-        waiting.append(Awaited(NGINX, partial(proxy_ready, home.internal_socket), PROXY_BOOT_S))
+        waiting[NGINX] = partial(proxy_ready, home.internal_socket), BOOT_S
     if topology.file.stack.watch:
-        waiting.append(Awaited(WATCH, partial(leader, home, WATCH), PROXY_BOOT_S))
-    waiting += [
-        Awaited(one.name, partial(_answers, topology, one), topology.services[one.service].boot_s)
-        for one in topology.instances()
-    ]
+        waiting[WATCH] = partial(leader, home, WATCH), BOOT_S
+    for one in topology.instances():
+        boot_s = topology.services[one.service].boot_s
+        waiting[one.name] = partial(instance_ready, topology, one), boot_s
     _wait(home, started, waiting, ready)
     close_to_others(home.internal_socket)  # the watchdog, if there is one, has done so
     if topology.hosts.role == "all":
         # Last: a probe of a dead route is a failed request.
-        routes = [
-            Awaited(f"{topology.url}{one.routes[0]}", partial(_routed, topology, name), one.boot_s)
-            for name, one in topology.services.items()
-        ]
+        routes: Awaited = {
+            f"{topology.url}{service.routes[0]}": (partial(_routed, topology, name), service.boot_s)
+            for name, service in topology.services.items()
+        }
         _wait(home, started, routes, ready)
-
-
-def _answers(topology: Topology, instance: Instance) -> bool:
-    return accepts(instance.host, instance.port) and instance_ready(topology, instance)
 
 
 def _routed(topology: Topology, service: str) -> bool:
@@ -287,19 +273,19 @@ def _routed(topology: Topology, service: str) -> bool:
     return public_answer(topology.url, topology.services[service].routes[0]) in names
 
 
-def _wait(home: Home, started: Record, waiting: list[Awaited], ready: Say) -> None:
+def _wait(home: Home, started: Record, waiting: Awaited, ready: Say) -> None:
     start = now()
     while waiting:
-        for awaited in [awaited for awaited in waiting if awaited.answers()]:
-            waiting.remove(awaited)
-            ready(awaited.name)
+        for name in [name for name, (answers, _) in waiting.items() if answers()]:
+            del waiting[name]
+            ready(name)
         if not started.leads():
             raise StartError("supervisord has died:", *tail(home.supervisord_log))
         _raise_if_crashing(home)
         lines = []
-        for awaited in [awaited for awaited in waiting if now() - start > awaited.boot_s]:
-            log = f"{awaited.name}.log" if "/" not in awaited.name else "nginx.error.log"
-            lines.append(f"{awaited.name} did not answer within {awaited.boot_s:g} s; {log} ends:")
+        for name in [name for name, (_, boot_s) in waiting.items() if now() - start > boot_s]:
+            log = f"{name}.log" if "/" not in name else "nginx.error.log"
+            lines.append(f"{name} did not answer within {waiting[name][1]:g} s; {log} ends:")
             lines += tail(home.log / log)
         if lines:
             raise StartError(*lines)

@@ -169,6 +169,8 @@ def instance_ready(topology: Topology, instance: Instance) -> bool:
 
     It is asked through nginx, as clients will; on a host without one, at its own address.
     """
+    if not http_probe.accepts(instance.host, instance.port):
+        return False
     if topology.has_proxy:
         internal = Home(topology.home).internal_socket
         return http_probe.ask_nginx(internal, f"/{instance.name}/readyz").is_ok(instance.name)
