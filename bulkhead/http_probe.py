@@ -114,13 +114,13 @@ def leader_ready(address: str, name: str, leader: Process) -> bool:
     return answer.is_ok(name) and answer.is_from([leader, *children(leader.pid)])
 
 
-def dropped_rows(host: str, port: int) -> int:
+def dropped_rows(address: str) -> int:
     """How many rows the process that answers could not write; 0 if none says.
 
     Each worker of an instance counts its own.
     """
     try:
-        health = json.loads(ask(HTTPConnection(host, port, timeout=ANSWER_S), "/healthz").body)
+        health = json.loads(ask(HTTPConnection(address, timeout=ANSWER_S), "/healthz").body)
         return int(health["rows_dropped"])
     except (ValueError, KeyError, TypeError):
         return 0

@@ -67,4 +67,4 @@ def test_nobody_there_is_no_answer(server: ThreadingHTTPServer) -> None:
     server.server_close()
     assert not http_probe.accepts("127.0.0.1", port)
     assert not http_probe.answers("127.0.0.1", port, "api-1", timeout_s=1)
-    assert http_probe.dropped_rows("127.0.0.1", port) == 0
+    assert http_probe.dropped_rows(f"127.0.0.1:{port}") == 0

@@ -1,7 +1,6 @@
 """The home folder of a stack: ours alone, changed by one command at a time, made ready, cleared.
 
-Whoever else can write there decides what the stack runs. Root is no exception: to root it matters
-most.
+Whoever else can write there decides what the stack runs, also one of root's.
 """
 
 import fcntl
@@ -26,10 +25,7 @@ KEY_CHARACTERS = 32  # at least, as the watchdog has it (watchdog/hosts.py)
 
 
 def refuse_strangers_home(home: Home) -> None:
-    """Raise StateError if the home folder belongs to another user, or others may write to it.
-
-    It is looked at before anything is opened in it.
-    """
+    """Raise StateError if the home folder belongs to another user, or others may write to it."""
     try:
         status = home.path.stat()
     except (FileNotFoundError, NotADirectoryError):  # the command that makes it says what is wrong
@@ -48,11 +44,9 @@ def unsafe(home: Home) -> list[str]:
     parts = [part for part in _parts(home) if part.is_symlink() or part.exists()]
     paths = (path for part in parts for path in (part, *part.rglob("*")))  # follows no links
     lines = [wrong for path in paths if (wrong := _wrong(path))]
-    more = len(lines) - MOST_LINES
-    return [
-        *lines[:MOST_LINES],
-        *([f"{home.path}: and {more} more like these"] if more > 0 else []),
-    ]
+    if (more := len(lines) - MOST_LINES) > 0:
+        lines[MOST_LINES:] = [f"{home.path}: and {more} more like these"]
+    return lines
 
 
 @contextmanager

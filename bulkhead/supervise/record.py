@@ -87,7 +87,7 @@ def read(home: Home) -> Record | None:
     Raises:
         StateError: the record cannot be read, and processes of the stack live.
     """
-    record, wrong = _read(home)
+    record, wrong = parsed(home)
     if wrong and (left := survivors(home)):
         pids = ", ".join(str(process.pid) for process in left[:3])
         raise StateError(
@@ -97,12 +97,8 @@ def read(home: Home) -> Record | None:
     return record
 
 
-def broken(home: Home) -> str:
-    """What is wrong with a record that cannot be read; empty when it can, or there is none."""
-    return _read(home)[1]
-
-
-def _read(home: Home) -> tuple[Record | None, str]:
+def parsed(home: Home) -> tuple[Record | None, str]:
+    """The record, if there is one that can be read, and what is wrong with one that cannot."""
     try:
         record = Record(**json.loads(home.record.read_bytes()))
         for field in fields(Record):
@@ -161,11 +157,10 @@ def require(home: Home) -> Record:
             "processes run on without it: run `make up` to replace them, or `make down` to stop "
             "them"
         )
-    wrong = broken(home)
-    raise StateError(
-        *([f"{wrong}, and nothing of the stack runs"] if wrong else []),
-        f"the stack in {home.path} is not up: run `make up`",
-    )
+    lines = [f"the stack in {home.path} is not up: run `make up`"]
+    if wrong := parsed(home)[1]:
+        lines.insert(0, f"{wrong}, and nothing of the stack runs")
+    raise StateError(*lines)
 
 
 def require_whole(home: Home) -> Record:

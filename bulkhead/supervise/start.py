@@ -138,7 +138,7 @@ def _check(topology: Topology, own: list[int], say: Say) -> tuple[Path, list[Fil
     Nothing has changed when this returns or raises. The ports of the pids `own` count as free.
     """
     home = Home(topology.home)
-    if wrong := record.broken(home):
+    if wrong := record.parsed(home)[1]:
         say(f"{wrong}; nothing of the stack runs, so it counts as none")
     preflight.check(topology, own)
     for line in (*preflight.notes(topology), *preflight.warnings(topology)):

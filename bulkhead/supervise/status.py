@@ -108,9 +108,7 @@ def status(running: Record) -> StackStatus:
         leader = running.supervisord if name == SUPERVISORD else record.leader(home, name)
         workers = proc.children(leader.pid) if leader and name != SUPERVISORD else []
         watched, crashes = standing.get(name, ("", 0))
-        dropped = (
-            http_probe.dropped_rows(instance.host, instance.port) if instance and leader else 0
-        )
+        dropped = http_probe.dropped_rows(instance.address) if instance and leader else 0
         process = ProcessStatus(
             name=name,
             service=service,
@@ -129,10 +127,9 @@ def status(running: Record) -> StackStatus:
             rows_dropped=dropped,
         )
         processes.append(process)
-    full = (folder for folder in (home.rows, home.log, home.data) if not _has_room(folder))
-    return StackStatus(
-        topology.name, topology.url, str(topology.home), processes, tuple(map(str, full))
-    )
+    folders = [folder for folder in (home.rows, home.log, home.data) if folder.exists()]
+    full = tuple(str(folder) for folder in folders if not os.statvfs(folder).f_bavail)
+    return StackStatus(topology.name, topology.url, str(topology.home), processes, full)
 
 
 def programs(home: Home, running: Record) -> list[Program]:
@@ -158,9 +155,8 @@ def require_started(home: Home, programs: Iterable[Program]) -> None:
     """
     control = Path(sys.prefix) / "bin" / "supervisorctl"
     start = shlex.join([str(control), "-c", str(home.supervisord_conf), "start"])
-    stopped = [program.name for program in programs if program.state == "STOPPED"]
     said = "is STOPPED: somebody has stopped it by hand; start it:"
-    if stopped:
+    if stopped := [program.name for program in programs if program.state == "STOPPED"]:
         raise StateError(*(f"{name} {said} {start} {name}" for name in stopped))
 
 
@@ -191,13 +187,6 @@ def _standing(home: Home) -> dict[str, tuple[str, int]]:
         return {name: (str(one["state"]), int(one["crashes"])) for name, one in programs.items()}
     except (OSError, ArithmeticError, *BROKEN):
         return {}
-
-
-def _has_room(folder: Path) -> bool:
-    try:
-        return os.statvfs(folder).f_bavail > 0
-    except OSError:  # it is not there: nothing is written into it
-        return True
 
 
 # What the logs tell.
@@ -234,8 +223,8 @@ def restarts(home: Home) -> dict[str, int]:
 def liveness(home: Home) -> dict[str, bool]:
     """Whether `supervisord` answers, and the loop of the `watch` program, if there is a watchdog.
 
-    They mend an instance that crashes again and again. To replace a whole host for it would cost
-    the instances that serve, so a check that decides about hosts asks this (docs/containers.md).
+    A check that replaces a whole host asks this: an instance that crashes again and again would
+    cost it the instances that serve (docs/containers.md).
 
     Raises:
         StateError: the stack is not up, or runs without a supervisord.

@@ -28,8 +28,7 @@ KILLED_S = 10  # how long the kernel may take to end killed processes
 def down(home: Home, say: Say) -> bool:
     """Stop everything and leave no process, socket or port; False when nothing ran."""
     with lock(home):
-        wrong = record.broken(home)
-        running = None if wrong else record.read(home)
+        running, wrong = record.parsed(home)
         if not wrong and not (running and running.members()):
             if running:  # all of it was killed at once
                 clear(home)
@@ -65,11 +64,7 @@ def kill(members: Callable[[], list[Process]]) -> None:
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack to be stopped.
-
-    It may be in any state: with a supervisord, with a dead one or a hung one, with shims, with
-    workers whose master has died, with or without its watchdog.
-    """
+    """A stack to be stopped, in any state: supervisord or an nginx master may be dead or hang."""
 
     home: Home
     members: Callable[[], list[Process]]
