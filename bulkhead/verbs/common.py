@@ -75,16 +75,19 @@ def require_writable(file: Path | None) -> None:
         raise UsageError(f"--junit {file}: {wrong}")
 
 
+def require_range(option: str, value: float, least: int, most: int) -> None:
+    """Raise UsageError if a number is out of its range. NaN is in no range."""
+    if not least <= value <= most:
+        raise UsageError(f"{option} {value}: must be from {least} to {most:,}")
+
+
 def colour() -> bool:
     """Whether standard output is a terminal whose user has not asked for plain text."""
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
 def say(line: str, out: TextIO | None = None) -> None:
-    """Tell progress; when the reader has gone, no more of it, so that the command still completes.
-
-    On standard output, if `out` is not given.
-    """
+    """Print progress, on standard output by default; the command goes on if the reader has gone."""
     out = out or sys.stdout
     try:
         print(line, file=out, flush=True)

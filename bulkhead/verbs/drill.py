@@ -55,8 +55,7 @@ def _drill(arguments: argparse.Namespace) -> int:
 
     if arguments.clean:
         return _clean(arguments)
-    if not 0 <= arguments.seed <= MOST_SEED:
-        raise UsageError(f"drill: --seed {arguments.seed}: must be from 0 to {MOST_SEED:,}")
+    common.require_range("drill: --seed", arguments.seed, 0, MOST_SEED)
     if not 1 <= arguments.repeat <= MOST_RUNS:
         raise UsageError(f"drill: --repeat {arguments.repeat}: must be 1 to {MOST_RUNS}")
     common.require_writable(arguments.junit)
@@ -68,9 +67,15 @@ def _drill(arguments: argparse.Namespace) -> int:
     done: list[Run] = []
     try:
         for seed in range(arguments.seed, arguments.seed + arguments.repeat):
-            done.append(run.run(stage, drill, seed, runs, say))
-            if not arguments.json:
-                _show(done[-1])
+            one = run.run(stage, drill, seed, runs, say)
+            done.append(one)
+            if arguments.json:
+                continue
+            print()
+            show(one.folder, one.verdict)
+            predicted = drill.file.predicts
+            word = "as" if predicted == one.verdict.verdict else "not as"
+            print(f"\n{word} predicted ({predicted})")
     finally:  # also when a later run broke: what has been found out stays found out
         if arguments.junit:
             suites = [(one.folder.path.name, one.verdict, one.seconds) for one in done]
@@ -89,14 +94,6 @@ def _clean(arguments: argparse.Namespace) -> int:
     if not leftovers.clear(home, common.say):
         print("no drill has left anything")
     return 0
-
-
-def _show(done: "Run") -> None:
-    print()
-    show(done.folder, done.verdict)
-    predicted = done.drill.file.predicts
-    word = "as" if predicted == done.verdict.verdict else "not as"
-    print(f"\n{word} predicted ({predicted})")
 
 
 def _stage(arguments: argparse.Namespace, drill: "Drill", say: "Say") -> "Stage":

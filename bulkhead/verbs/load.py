@@ -49,7 +49,10 @@ def _load(arguments: argparse.Namespace) -> int:
     from bulkhead.drill.closed_load import Load
     from bulkhead.drill.spec import MOST_WORKERS
 
-    _require_sane(arguments)
+    common.require_range("load: --users", arguments.users, 1, MOST_USERS)
+    common.require_range("load: --time", arguments.time, 1, MOST_S)
+    common.require_range("load: --pace", arguments.pace, 0, MOST_PACE)
+    common.require_range("load: --ui-port", arguments.ui_port, 1, 65_535)
     most = min(arguments.users, MOST_WORKERS)
     if not 1 <= arguments.workers <= most:
         raise UsageError(
@@ -69,31 +72,14 @@ def _load(arguments: argparse.Namespace) -> int:
         arguments.ui_port if arguments.ui else None,
     )
     say = common.say_aside if arguments.json else common.say
-    asked = bool(common.assignments(arguments))
     topology, colour = common.topology(arguments), common.colour()
     if arguments.hosts:
         result = closed_load.run_in_containers(topology, wanted, say, colour)
     else:
+        asked = bool(common.assignments(arguments))
         result = closed_load.run(topology, asked, wanted, say, colour)
     print(json.dumps(result.figures, indent=2) if arguments.json else "\n" + result.text)
     return FAILED if result.failed else 0
-
-
-def _require_sane(arguments: argparse.Namespace) -> None:
-    """Check the numbers. NaN is in no range.
-
-    Raises:
-        UsageError: one is out of its range.
-    """
-    ranges = (
-        ("users", arguments.users, 1, MOST_USERS),
-        ("time", arguments.time, 1, MOST_S),
-        ("pace", arguments.pace, 0, MOST_PACE),
-        ("ui-port", arguments.ui_port, 1, 65_535),
-    )
-    for option, value, least, most in ranges:
-        if not least <= value <= most:
-            raise UsageError(f"load: --{option} {value}: must be from {least} to {most:,}")
 
 
 def _merge(arguments: argparse.Namespace) -> int:

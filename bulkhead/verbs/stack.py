@@ -122,8 +122,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _logs(arguments: argparse.Namespace) -> int:
-    if not 0 <= arguments.lines <= MOST_LINES:
-        raise UsageError(f"logs: --lines {arguments.lines}: must be from 0 to {MOST_LINES:,}")
+    common.require_range("logs: --lines", arguments.lines, 0, MOST_LINES)
     logs = common.home(arguments).log
     known = sorted(path for path in logs.glob("*.log") if path.is_file())
     if not known:
