@@ -1,7 +1,7 @@
 """A running stack takes up another topology: only what differs is replaced, step by step.
 
-Every check that can fail comes before the first step. When a step fails, those before it are taken
-back: going back is the same walk in the other direction, over what had been touched.
+Every check comes before the first step. When a step fails, the same walk leads back over what had
+been touched.
 """
 
 import os
@@ -75,8 +75,8 @@ def _become(home: Home, running: Record, topology: Topology, say: Say, dry_run: 
     nginx.master(home, running)  # without nginx there is nothing to apply a change to
     _check(home, running, old, new)
     left = Supervisord(home.supervisor_socket).reread()
-    names = [instance.name for instance in topology.instances()]
     drained = sorted(path.name for path in home.drained.glob("*"))
+    names = [instance.name for instance in topology.instances()]
     plan = finishing(compare(old, new), names, left, drained)
     if plan == Plan():
         say("nothing differs; nginx reads its configuration again all the same")
@@ -91,7 +91,7 @@ def _become(home: Home, running: Record, topology: Topology, say: Say, dry_run: 
         Steps(running, old, new, say).carry_out(plan)
         after = topology.file.model_dump(mode="json", exclude_unset=True)
         known = record.require(home)  # read again: supervisord may have been replaced meanwhile
-        record.write(home, replace(known, topology=after, nginx=str(new.program)))
+        record.write(home, replace(known, topology=after, nginx=str(wanted)))
     return plan
 
 

@@ -1,9 +1,7 @@
 """Log rotation: files that grow are renamed, and every process that writes to one opens it anew.
 
-A process that holds a renamed file open goes on writing to it, so nothing is lost. Each such
-process is sent SIGUSR1, the signal by which nginx, the services and the watchdog open their files
-again; it is done when no process of the stack holds a renamed file any more. supervisord keeps the
-other logs short by itself.
+A process goes on writing to a renamed file until it is sent SIGUSR1, so nothing is lost; it is done
+when none of the stack holds one any more. supervisord keeps the other logs short by itself.
 """
 
 import fcntl
@@ -43,9 +41,9 @@ class Reopened:
 
 @contextmanager
 def all_rows_wanted(home: Home) -> Iterator[None]:
-    """Keep the watchdog from rotating files for their size: an account of requests needs all rows.
+    """Keep the watchdog from rotating files for their size; waits for a rotation to end.
 
-    It waits for a rotation to end. The kernel ends it with this process, however that ends.
+    An account of requests needs all rows.
     """
     home.run.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _rows_lock(home) as file:
@@ -96,7 +94,7 @@ def reopen(home: Home, keep: int, patience_s: float = REOPEN_S, larger_than: int
 
 
 def growing(home: Home, larger_than: int = 0) -> list[Path]:
-    """The files that supervisord does not rotate, as far as they hold more than so many bytes."""
+    """The files that supervisord does not rotate and that hold more than so many bytes."""
     paths = [*sorted(home.rows.glob("*.jsonl")), home.nginx_log]
     return [path for path in paths if path.exists() and path.stat().st_size > larger_than]
 
@@ -119,10 +117,7 @@ def holders(running: Record, files: Sequence[Path]) -> list[Process]:
 
 
 def _rows_lock(home: Home) -> IO[bytes]:
-    """The file that is locked; it belongs to the owner of the home, also if root makes it.
-
-    A drill on containers does so from outside; and a stack refuses a home with a stranger's file.
-    """
+    """The file that is locked; if root makes it (a drill on containers), it is the home owner's."""
     file = os.fdopen(no_link(home.run / "rows.lock", os.O_RDWR | os.O_APPEND), "a+b")
     if os.geteuid() == 0:
         owner = home.run.stat()

@@ -1,15 +1,12 @@
 """Rolling: every instance of a service is replaced by a fresh process, one after the other.
 
-An instance is drained, ended, replaced, awaited, and given requests again. It has no request when
-it ends, and its successor gets none before that has said it is ready. `reload` replaces what has
-changed in the same way.
+An instance is drained, ended, replaced, awaited, and given requests again; `reload` replaces what
+has changed in the same way. A file `run/drained/NAME` drains it: the watchdog sees that and tells
+nginx, which says how many requests each instance still has. nginx's own balancer
+(`proxy.balancer = "nginx"`) cannot be told: then every wait for it ends at once.
 
-A file `run/drained/NAME` drains an instance. The watchdog sees it and tells nginx; nginx tells
-anybody who asks what it has been told and how many requests each instance still has. nginx's own
-balancer (`proxy.balancer = "nginx"`) cannot be told: then every wait for it ends at once.
-
-Fresh code is read from disk, the configuration stays. The instances that are drained or do not
-serve come first, so that a roll that was cut short by a broken version is finished by the next.
+The instances that do not serve come first: the next roll finishes one that a broken version has
+cut short.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -57,10 +54,7 @@ class Replaced:
 
 
 class Running:
-    """A running stack whose instances are drained, ended, awaited, and given requests again.
-
-    It has the first of these topologies, or goes over to it from the second.
-    """
+    """A running stack; it has the first of these topologies, or goes over to it from the second."""
 
     def __init__(self, *topologies: Topology) -> None:
         self.topologies = topologies
@@ -71,12 +65,10 @@ class Running:
     def instance(self, name: str) -> Instance:
         """The instance of this name."""
         instances = (each for topology in self.topologies for each in topology.instances())
-        return next(instance for instance in instances if instance.name == name)
+        return next(each for each in instances if each.name == name)
 
     def drain(self, instance: Instance) -> int:
-        """Give an instance no more requests, and wait until it has answered what it has.
-
-        Returns how many it still has after its grace time.
+        """Give an instance no more requests; returns how many it still has after its grace time.
 
         Raises:
             StateError: nginx is not told within `TOLD_S`; the instance is as before.
@@ -129,13 +121,11 @@ class Running:
         return sorted(instances, key=lambda instance: instance.name in serving)
 
     def end(self, instance: Instance) -> None:
-        """Let an instance finish and end, within supervisord's own patience and a little more."""
+        """Let an instance finish and end; more patiently than supervisord, which then kills."""
         self.supervisord.end(instance.name, self._grace_s(instance) + 2 * STOP_MARGIN_S)
 
     def await_ready(self, instance: Instance) -> int:
-        """Wait until the program that runs now says that it is ready; the pid of its leader.
-
-        It is asked directly: whether nginx may send requests to it is what this decides.
+        """Wait until the program that runs now says itself that it is ready; its leader's pid.
 
         Raises:
             StartError: it crashed twice, or `boot_s` passed; with the last lines that it printed.

@@ -1,11 +1,8 @@
 """The nginx program: where it is, what it accepts, and how its workers hand over to new ones.
 
-nginx closes idle client connections the moment its workers are told to end, even one on which the
-next request is just arriving. So they announce it first: for `closing_s` each answer that they give
-says `Connection: close`, and a client that uses its connection in that time leaves by itself.
-
-`reconfigure` is for another configuration, `replace_master` for another master, and `upgrade` for
-another nginx binary.
+Workers that are told to end close idle connections at once, even one on which a request is just
+arriving. So they announce it first: for `closing_s` each of their answers says `Connection: close`,
+and a client that uses its connection in that time leaves by itself.
 """
 
 import re
@@ -103,8 +100,7 @@ def test_draft(nginx: Path, home: Home, text: str) -> Path:
         ConfigError: with nginx's own words; nothing is left of the draft.
     """
     draft, trial = home.etc / "nginx.conf.new", home.etc / "nginx.conf.test"
-    # With no port: `nginx -t` listens for a moment, and then hangs up. A request that came while a
-    # stack started was reset, and not refused.
+    # With no port: `nginx -t` listens for a moment, and would reset a request that comes then.
     place = nginx_quoted(f"unix:{home.run}/test.sock")
     portless = LISTEN.sub(lambda listen: f"{listen[1]} {place}", text)
     write_all([File(draft, text), File(trial, portless)])
@@ -132,8 +128,7 @@ class Upgrade:
 def upgrade(home: Home, say: Say) -> Upgrade:
     """Let the nginx that is on disk now take over from the one that runs, under load.
 
-    The old master is killed, because one that is told to end would close the listening sockets. Its
-    workers do not need it to go on serving.
+    The old master is killed: one that is told to end would close the listening sockets.
 
     Raises:
         StateError: the stack is not up, has no watchdog to end the old workers, or no nginx; or the
@@ -155,12 +150,13 @@ def upgrade(home: Home, say: Say) -> Upgrade:
         program = Path(running.nginx)
         test_configuration(program, home.path, home.nginx_conf)
         old = master(home, running)
-        old_version, wanted = _version(old), version(program)
-        say(f"nginx {old_version} (pid {old.pid}) -> {wanted}: {program} accepts the configuration")
+        was, wanted = version(Path(f"/proc/{old.pid}/exe")), version(program)
+        say(f"nginx {was} (pid {old.pid}) -> {wanted}: {program} accepts the configuration")
         start = now()
         with signals_deferred():  # half-way there is nothing to go back to
             new = replace_master(home, topology.proxy, old, lambda: proc.send(old, SIGKILL))
-        return Upgrade(old.pid, old_version, new.pid, _version(new), now() - start)
+        took_s = now() - start
+        return Upgrade(old.pid, was, new.pid, version(Path(f"/proc/{new.pid}/exe")), took_s)
 
 
 def master(home: Home, running: Record) -> Process:
@@ -209,10 +205,9 @@ def reconfigure(home: Home, running: Record, text: str, proxy: ProxySection) -> 
         proc.send(leader, SIGHUP)
 
         def taken_over() -> bool:
-            for worker in old:  # one that drains says so in its title
-                if proc.alive(worker) and "shutting down" not in proc.title(worker):
-                    return False
-            return http_probe.generation(home.internal_socket) == wanted
+            # A worker that drains says so in its title.
+            draining = ("shutting down" in proc.title(one) or not proc.alive(one) for one in old)
+            return all(draining) and http_probe.generation(home.internal_socket) == wanted
 
         if not wait_until(taken_over, RELOAD_S):
             raise StartError(f"nginx did not take over the new configuration within {RELOAD_S} s")
@@ -226,9 +221,8 @@ def replace_master(
 ) -> Process:
     """Let a new master and its workers take over from those of `old`, which `kill` orphans.
 
-    The orphaned workers go on serving, and the launcher takes the listening sockets from them. Once
-    the successors serve, the watchdog lets the orphans announce their end, finish, and end. Without
-    an old master there are none: then `kill` only lets a new one start.
+    The orphaned workers go on serving, the launcher takes the listening sockets from them, and once
+    the successors serve the watchdog ends them. Without an old master `kill` only starts a new one.
 
     Raises:
         StartError: no new master serves within `BOOT_S`, or an orphaned worker does not end.
@@ -266,10 +260,6 @@ def replace_master(
 
 def _alive(workers: Sequence[Process]) -> int:
     return sum(map(proc.alive, workers))
-
-
-def _version(process: Process) -> str:
-    return version(Path(f"/proc/{process.pid}/exe"))
 
 
 def _run(nginx: Path, *options: str | Path) -> subprocess.CompletedProcess[str]:
