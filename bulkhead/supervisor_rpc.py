@@ -3,8 +3,8 @@
 Every program is a group of its own, so each can be stopped, removed and replaced by another version
 of itself while the others serve. The name of both is the same, so its calls take that alone.
 
-supervisor's own SupervisorTransport has no timeout, keeps a connection that is dead once another
-supervisord listens, and loads supervisord's whole HTTP server, also into the watchdog.
+Not by xmlrpc.client.ServerProxy, which sends a call again when its connection breaks: supervisor's
+own transport for it has no timeout, and keeps a connection that is dead once another one listens.
 """
 
 import http.client
@@ -69,24 +69,22 @@ class Supervisord:
     """
 
     def __init__(self, socket: Path, timeout_s: float = 5) -> None:
-        self._rpc = xmlrpc.client.ServerProxy(
-            "http://localhost/RPC2", transport=UnixTransport(socket, timeout_s)
-        )
+        self._socket, self._timeout_s = socket, timeout_s
 
     def answers(self) -> bool:
         """Whether it is there and not shutting down."""
         try:
-            return bool(self._call("supervisor.getState")["statename"] == "RUNNING")
+            return bool(self.call("supervisor.getState")["statename"] == "RUNNING")
         except (NotAnsweringError, xmlrpc.client.Fault):
             return False
 
     def programs(self) -> list[Program]:
         """All programs, in the order of the configuration's names."""
-        return [_program(info) for info in self._call("supervisor.getAllProcessInfo")]
+        return [_program(info) for info in self.call("supervisor.getAllProcessInfo")]
 
     def find(self, name: str) -> Program | None:
         """One program; None when supervisord has none of this name."""
-        info = self._call("supervisor.getProcessInfo", name, tolerate=BAD_NAME)
+        info = self.call("supervisor.getProcessInfo", name, tolerate=BAD_NAME)
         return _program(info) if info else None
 
     def start(self, name: str) -> None:
@@ -96,17 +94,17 @@ class Supervisord:
             StartError: its command cannot be run at all, or there is no such program.
         """
         try:
-            self._call("supervisor.startProcess", name, False, tolerate=ALREADY_STARTED)
+            self.call("supervisor.startProcess", name, False, tolerate=ALREADY_STARTED)
         except xmlrpc.client.Fault as fault:
             raise StartError(f"supervisord cannot start {name}: {fault.faultString}") from fault
 
     def stop(self, name: str) -> None:
         """Stop a program and wait, for no longer than the client's timeout, until it has ended."""
-        self._call("supervisor.stopProcess", name, True)
+        self.call("supervisor.stopProcess", name, True)
 
     def stop_soon(self, name: str) -> None:
         """Tell a program to stop and return at once; no matter if it has ended by now."""
-        self._call("supervisor.stopProcess", name, False, tolerate=NOT_RUNNING)
+        self.call("supervisor.stopProcess", name, False, tolerate=NOT_RUNNING)
 
     def end(self, name: str, patience_s: float) -> None:
         """Stop a program, by its own signal, and wait until it has ended.
@@ -137,7 +135,7 @@ class Supervisord:
             StateError: it refuses the file.
         """
         try:
-            added, changed, removed = self._call("supervisor.reloadConfig")[0]
+            added, changed, removed = self.call("supervisor.reloadConfig")[0]
         except xmlrpc.client.Fault as fault:
             raise StateError(f"supervisord refuses its file: {fault.faultString}") from fault
         return added, changed, removed
@@ -148,7 +146,7 @@ class Supervisord:
         Raises:
             StartError: as `start`.
         """
-        self._call("supervisor.addProcessGroup", name, tolerate=ALREADY_ADDED)
+        self.call("supervisor.addProcessGroup", name, tolerate=ALREADY_ADDED)
         self.start(name)
 
     def remove(self, name: str) -> None:
@@ -160,7 +158,7 @@ class Supervisord:
 
         def removed() -> bool:
             try:
-                self._call("supervisor.removeProcessGroup", name, tolerate=BAD_NAME)
+                self.call("supervisor.removeProcessGroup", name, tolerate=BAD_NAME)
             except xmlrpc.client.Fault as fault:
                 if fault.faultCode != STILL_RUNNING:
                     raise
@@ -181,26 +179,36 @@ class Supervisord:
             {"methodName": "supervisor.signalProcess", "params": [name, "KILL"]},
             {"methodName": "supervisor.stopProcess", "params": [name, False]},
         ]
-        answers = self._call("system.multicall", calls)
+        answers = self.call("system.multicall", calls)
         if faults := [str(each["faultString"]) for each in answers if isinstance(each, dict)]:
             raise StateError(f"supervisord cannot end {name}: {', '.join(faults)}")
 
     def say_ready(self, names: list[str]) -> None:
         """Tell it that programs have become ready (supervisor/wakeup.py)."""
-        self._call("wakeup.ready", names)
+        self.call("wakeup.ready", names)
 
     def shutdown(self) -> bool:
         """Ask it to stop everything, highest priority first, and then itself; False if it hangs."""
         try:
-            self._call("supervisor.shutdown", tolerate=SHUTDOWN_STATE)
+            self.call("supervisor.shutdown", tolerate=SHUTDOWN_STATE)
         except NotAnsweringError:
             return False
         return True
 
-    def _call(self, method: str, *arguments: object, tolerate: int = 0) -> Any:
-        """Call; the fault `tolerate` means that it was so already: then the answer is None."""
+    def call(self, method: str, *arguments: Any, tolerate: int = 0) -> Any:
+        """Call, by one send; the fault `tolerate` means that it was so already: the answer is None.
+
+        Raises:
+            xmlrpc.client.Fault: supervisord refuses (supervisor/xmlrpc.py, Faults).
+        """
+        connection = UnixConnection(self._socket, self._timeout_s)
+        sent = xmlrpc.client.dumps(arguments, method).encode()
         try:
-            return getattr(self._rpc, method)(*arguments)
+            connection.request("POST", "/RPC2", sent, {"Content-Type": "text/xml"})
+            answer = connection.getresponse()
+            if answer.status != 200:
+                raise http.client.HTTPException(f"{answer.status} {answer.reason}")
+            return xmlrpc.client.loads(answer.read())[0][0]
         except (xmlrpc.client.Fault, *GONE) as error:
             reason: str | Exception = error
             if isinstance(error, xmlrpc.client.Fault):
@@ -212,29 +220,9 @@ class Supervisord:
             lost = NotAnsweringError(f"supervisord does not answer ({reason}); see `make status`")
             lost.reason = reason
             raise lost from error
+        finally:
+            connection.close()
 
 
 def _program(info: dict[str, Any]) -> Program:
     return Program(info["name"], info["statename"], info["pid"], info["description"])
-
-
-class UnixTransport(xmlrpc.client.Transport):
-    """XML-RPC's transport over a unix socket: one connection and one send a call."""
-
-    def __init__(self, path: Path, timeout_s: float) -> None:
-        super().__init__()
-        self._path, self._timeout_s = path, timeout_s
-
-    def request(
-        self, host: Any, handler: str, request_body: Any, verbose: bool = False
-    ) -> tuple[Any, ...]:
-        """Send one call. The base class would send it again when the connection breaks."""
-        try:
-            return self.single_request(host, handler, request_body, verbose)
-        finally:
-            self.close()
-
-    def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        """The connection, kept where `close` finds it."""
-        self._connection = host, UnixConnection(self._path, self._timeout_s)
-        return self._connection[1]

@@ -12,13 +12,12 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any, cast
-from xmlrpc.client import ServerProxy
+from typing import cast
 
 import pytest
 
+from bulkhead import supervisor_rpc
 from bulkhead.clock import now, pause
-from bulkhead.supervisor_rpc import UnixTransport
 from bulkhead.testing import free_ports, wait_until
 from tests.support.stack import ROOT
 
@@ -78,8 +77,7 @@ class Supervisord:
             cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT / "supervisor")},
             pass_fds=inherited,
         )  # fmt: skip
-        transport = UnixTransport(folder / "s.sock", 10)
-        self.rpc: Any = ServerProxy("http://localhost/RPC2", transport=transport)
+        self.rpc = supervisor_rpc.Supervisord(folder / "s.sock", 10)
 
     def log(self) -> str:
         return (self.folder / "supervisord.log").read_text()
@@ -116,10 +114,10 @@ class Supervisord:
         return now() - started
 
     def ready(self, *names: str) -> None:
-        self.rpc.wakeup.ready(list(names))
+        self.rpc.say_ready(list(names))
 
     def state(self, at: int) -> str:
-        return cast(str, self.rpc.supervisor.getProcessInfo(f"p{at}")["statename"])
+        return cast(str, self.rpc.call("supervisor.getProcessInfo", f"p{at}")["statename"])
 
     def wait_running(self) -> None:
         for at in range(len(self.ports)):
@@ -153,7 +151,6 @@ def supervisord(
             print(running.log())
             raise
         finally:
-            running.rpc("close")()
             running.child.kill()
             running.child.wait()
 
@@ -323,7 +320,7 @@ def test_a_child_has_the_limit_of_descriptors_and_none_of_its_supervisord(folder
 def test_a_chatty_program_with_stdin_is_served_as_ever(folder: Path) -> None:
     with supervisord(folder) as running:
         running.wait_accepting()
-        running.rpc.supervisor.sendProcessStdin("p0", "words\n")
+        running.rpc.call("supervisor.sendProcessStdin", "p0", "words\n")
         running.wait_running()
         assert running.back_after_kill() < 0.6
         output = folder / "p0.log"
