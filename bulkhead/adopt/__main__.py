@@ -53,20 +53,12 @@ def hold(pid: int, ticks: str) -> int | None:
     """A pidfd of exactly this process; None when it has ended."""
     try:
         descriptor = os.pidfd_open(pid) if pid else None
-    except ProcessLookupError:
-        return None
-    # The pidfd holds the process that has the pid now; if that is still ours, it stays ours.
-    return descriptor if started(pid) == ticks else None
-
-
-def started(pid: int) -> str:
-    """When the process `pid` started, in clock ticks; empty when it has ended."""
-    try:
         with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123
             fields = file.read().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] in "ZX" else fields[19]
+    except (ProcessLookupError, FileNotFoundError):
+        return None
+    # The pidfd holds the process that has the pid now; if that is still ours, it stays ours.
+    return None if fields[0] in "ZX" or fields[19] != ticks else descriptor
 
 
 def shim(run: str, name: str, leader: int, pidfd: int) -> int:
