@@ -156,7 +156,11 @@ class Steps:
         self.stack.supervisord.reread()
         self._tell_watch()
         if plan.watch:
-            self._replace_watch()
+            with signals_deferred():
+                self.touched.append(WATCH)
+                self.stack.supervisord.end(WATCH, nginx.BOOT_S)
+                self._swap(WATCH)
+            self.say("  watch: replaced")
         for name in plan.added:
             self._add(self.stack.instance(name))
         self._replace([self.stack.instance(name) for name in plan.changed])
@@ -183,13 +187,6 @@ class Steps:
             master=NGINX in self.touched and plan.master,
             removed=begun(plan.added),
         )
-
-    def _replace_watch(self) -> None:
-        with signals_deferred():
-            self.touched.append(WATCH)
-            self.stack.supervisord.end(WATCH, nginx.BOOT_S)
-            self._swap(WATCH)
-        self.say("  watch: replaced")
 
     def _add(self, instance: Instance) -> None:
         with signals_deferred():
