@@ -75,13 +75,8 @@ def ask_nginx(internal: Path, target: str) -> Answer:
     return ask(UnixConnection(internal, ANSWER_S), target)
 
 
-def proxy_ready(internal: Path) -> bool:
-    """Whether nginx serves."""
-    return ask_nginx(internal, "/status").status == 200
-
-
 def generation(internal: Path) -> str:
-    """Which rendering the worker that answers serves; empty when nginx does not answer."""
+    """Which rendering the worker of nginx that answers serves; empty when none answers."""
     return ask_nginx(internal, "/generation").body.decode(errors="replace")
 
 

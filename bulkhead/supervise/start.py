@@ -15,7 +15,7 @@ from bulkhead import proc
 from bulkhead.atomic import close_to_others, no_link
 from bulkhead.clock import now, pause, wait_until
 from bulkhead.errors import StartError, StateError
-from bulkhead.http_probe import proxy_ready, public_answer
+from bulkhead.http_probe import generation, public_answer
 from bulkhead.interrupts import signals_deferred
 from bulkhead.render.files import File, text_of, write_all
 from bulkhead.render.nginx import render_nginx
@@ -250,7 +250,7 @@ def _wait_ready(topology: Topology, started: Record, ready: Say) -> None:
     home = Home(topology.home)
     waiting: Awaited = {}
     if topology.has_proxy:
-        waiting[NGINX] = partial(proxy_ready, home.internal_socket), BOOT_S
+        waiting[NGINX] = partial(generation, home.internal_socket), BOOT_S
     if topology.file.stack.watch:
         waiting[WATCH] = partial(leader, home, WATCH), BOOT_S
     for one in topology.instances():
@@ -281,7 +281,16 @@ def _wait(home: Home, started: Record, waiting: Awaited, ready: Say) -> None:
             ready(name)
         if not started.leads():
             raise StartError("supervisord has died:", *tail(home.supervisord_log))
-        _raise_if_crashing(home)
+        again = restarts(home)
+        supervisord = Supervisord(home.supervisor_socket)
+        for program in supervisord.programs() if any(again.values()) else ():
+            # One that has died twice while we waited will not become ready by waiting longer.
+            if program.state in FAILING and again.get(program.name):
+                raise StartError(
+                    f"{program.name} keeps crashing ({program.state}: {program.description}); it "
+                    "printed:",
+                    *tail(home.log / f"{program.name}.log"),
+                )
         lines = []
         for name in [name for name, (_, boot_s) in waiting.items() if now() - start > boot_s]:
             log = f"{name}.log" if "/" not in name else "nginx.error.log"
@@ -290,17 +299,3 @@ def _wait(home: Home, started: Record, waiting: Awaited, ready: Say) -> None:
         if lines:
             raise StartError(*lines)
         pause(0.02)
-
-
-def _raise_if_crashing(home: Home) -> None:
-    """A program that has died twice while we waited will not become ready by waiting longer."""
-    again = restarts(home)
-    if not any(again.values()):
-        return
-    for program in Supervisord(home.supervisor_socket).programs():
-        if program.state in FAILING and again.get(program.name, 0) >= 1:
-            raise StartError(
-                f"{program.name} keeps crashing ({program.state}: {program.description}); it "
-                "printed:",
-                *tail(home.log / f"{program.name}.log"),
-            )

@@ -177,7 +177,7 @@ def _ready(topology: Topology, name: str, instance: Instance | None) -> bool:
     """Whether a program that runs says so itself."""
     if instance:
         return instance_ready(topology, instance)
-    return name != NGINX or http_probe.proxy_ready(Home(topology.home).internal_socket)
+    return name != NGINX or bool(http_probe.generation(Home(topology.home).internal_socket))
 
 
 def _standing(home: Home) -> dict[str, tuple[str, int]]:
