@@ -43,11 +43,7 @@ def replace(path: Path, text: str, mode: int = 0o600, *, durable: bool) -> None:
 
 
 def no_link(path: Path, flags: int) -> int:
-    """As os.open: what is opened, or made, is in this folder, and not what a link points at.
-
-    Raises:
-        OSError: it is a link (ELOOP).
-    """
+    """As os.open, and makes the file; OSError (ELOOP) where a link would lead out of the folder."""
     return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
@@ -57,10 +53,7 @@ def mark(path: Path) -> None:
 
 
 def close_to_others(path: Path) -> None:
-    """Let nobody else connect to a unix socket: nginx opens its own to everybody, by chmod(2).
-
-    Nothing where there is no socket.
-    """
+    """Let nobody else connect to a unix socket, if it is there: nginx opens its own to all."""
     with suppress(FileNotFoundError):
         if stat.S_ISSOCK(path.lstat().st_mode):
             path.chmod(0o600)

@@ -101,19 +101,13 @@ def answers(
 
 
 def leader_ready(address: str, name: str, leader: Process) -> bool:
-    """Whether the instance says at its address that it is ready, and by which process.
-
-    It must be its leader or a child of that: not a process of its last life.
-    """
+    """Whether an instance says at its address that it is ready, by this leader or its child."""
     answer = ask(HTTPConnection(address, timeout=ANSWER_S), "/readyz")
     return answer.is_ok(name) and answer.is_from([leader, *children(leader.pid)])
 
 
 def dropped_rows(address: str) -> int:
-    """How many rows the process that answers could not write; 0 if none says.
-
-    Each worker of an instance counts its own.
-    """
+    """How many rows the worker that answers could not write since it started; 0 if none says."""
     try:
         health = json.loads(ask(HTTPConnection(address, timeout=ANSWER_S), "/healthz").body)
         return int(health["rows_dropped"])

@@ -34,10 +34,7 @@ def install() -> None:
 
 @contextmanager
 def signals_deferred() -> Iterator[None]:
-    """Raise Interrupted for a signal inside the block only at its end.
-
-    A child that is started inside inherits nothing of this.
-    """
+    """Raise Interrupted for a signal inside the block only at its end; no child inherits this."""
     arrived: list[int] = []
     before = {
         number: signal.signal(number, lambda number, _frame: arrived.append(number))

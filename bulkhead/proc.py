@@ -131,11 +131,7 @@ def runnable_s(process: Process) -> float:
 
 
 class HeldProcess:
-    """A process and its pidfd, which is readable when it ends and reaches no other process.
-
-    Raises:
-        ProcessLookupError: it has ended.
-    """
+    """A process and its pidfd, readable when it ends; ProcessLookupError if it has ended."""
 
     def __init__(self, process: Process) -> None:
         self.process, self.pid = process, process.pid
@@ -217,12 +213,8 @@ def duplicate(pidfd: int, descriptor: int) -> int:
     """A duplicate of a descriptor of the process that `pidfd` holds, by pidfd_getfd(2).
 
     An exec closes it. The system allows it as it allows ptrace(2): for the same user, unless Yama's
-    ptrace_scope or a seccomp filter forbids it. Docker's default filter and systemd's
-    @system-service do.
-
-    Raises:
-        OSError: PermissionError (or ENOSYS, as some filters say it), ProcessLookupError (the
-            process has ended), or EBADF (the descriptor is not open).
+    ptrace_scope or a seccomp filter forbids it, as Docker's and systemd's @system-service do: then
+    it raises PermissionError, or ENOSYS. ProcessLookupError and EBADF say that either is gone.
     """
     import ctypes  # the watchdog, which imports this module, does without
 

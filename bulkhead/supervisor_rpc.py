@@ -88,11 +88,7 @@ class Supervisord:
         return _program(info) if info else None
 
     def start(self, name: str) -> None:
-        """Start a program and return at once: RUNNING would only mean that it lived `startsecs`.
-
-        Raises:
-            StartError: its command cannot be run at all, or there is no such program.
-        """
+        """Start a program and return at once; StartError if its command cannot be run."""
         try:
             self.call("supervisor.startProcess", name, False, tolerate=ALREADY_STARTED)
         except xmlrpc.client.Fault as fault:
@@ -107,11 +103,7 @@ class Supervisord:
         self.call("supervisor.stopProcess", name, False, tolerate=NOT_RUNNING)
 
     def end(self, name: str, patience_s: float) -> None:
-        """Stop a program, by its own signal, and wait until it has ended.
-
-        Raises:
-            StateError: it still runs after `patience_s`, which is longer than its grace time.
-        """
+        """Stop a program and wait until it has ended; StateError after `patience_s`."""
 
         def ended() -> bool:
             program = self.find(name)
@@ -127,12 +119,9 @@ class Supervisord:
             raise StateError(f"{name} has not ended within {patience_s:g} s of being told to")
 
     def reread(self) -> tuple[list[str], list[str], list[str]]:
-        """Let supervisord read its file; nothing changes until a program is added or removed.
+        """Let supervisord read its file; the programs that it would add, change and remove.
 
-        Returns the programs that are to be added, changed and removed to get what the file says.
-
-        Raises:
-            StateError: it refuses the file.
+        None of them is touched yet. StateError: it refuses the file.
         """
         try:
             added, changed, removed = self.call("supervisor.reloadConfig")[0]
@@ -141,20 +130,12 @@ class Supervisord:
         return added, changed, removed
 
     def add(self, name: str) -> None:
-        """Take up a program of the file that was read last, and start it.
-
-        Raises:
-            StartError: as `start`.
-        """
+        """Take up a program of the file that was read last, and start it; StartError as `start`."""
         self.call("supervisor.addProcessGroup", name, tolerate=ALREADY_ADDED)
         self.start(name)
 
     def remove(self, name: str) -> None:
-        """Forget a program that has ended; end it once more if it has just been started.
-
-        Raises:
-            StateError: it is started again and again.
-        """
+        """Forget a program that has ended; StateError if it is started again and again."""
 
         def removed() -> bool:
             try:

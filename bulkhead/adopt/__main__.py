@@ -62,10 +62,7 @@ def hold(pid: int, ticks: str) -> int | None:
 
 
 def shim(run: str, name: str, leader: int, pidfd: int) -> int:
-    """Be supervisord's child in the place of a leader that is not: pass signals on until it ends.
-
-    Returns 0 if it was told to end, else 1.
-    """
+    """Be supervisord's child for a leader: pass signals on; 0 if it was told to end, 1 if not."""
     # The numbers of signals can be read from `signals` as they come.
     signals, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(write_end)

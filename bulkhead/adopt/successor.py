@@ -64,11 +64,7 @@ def read_spec(run: str, name: str) -> ProgramSpec:
 
 
 def succeed(run: str, name: str, command: Sequence[str], last: int) -> None:
-    """Become the leader of a program by exec. `last` is the pid of its last leader, which is dead.
-
-    Raises:
-        OSError: the command cannot be run.
-    """
+    """Become the leader of a program by exec; `last` is the pid of its last one, which is dead."""
     home, spec = Home(Path(run).parent), read_spec(run, name)
     groups = living_orphans(home, name, last)
     orphans = list(chain.from_iterable(groups.values()))
@@ -141,11 +137,7 @@ def inherit(
 
 
 def take(processes: Iterable[Process]) -> list[socket.socket]:
-    """A duplicate of every listening socket of these processes, each socket once.
-
-    Raises:
-        OSError: the system does not allow it (proc.duplicate), or a process is another user's.
-    """
+    """A duplicate of each listening socket of these processes; OSError if that is not allowed."""
     by_inode: dict[int, socket.socket] = {}
     for process in processes:
         for listening in _listening(process):

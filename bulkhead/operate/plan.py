@@ -172,8 +172,7 @@ def describe(old: Version, new: Version, plan: Plan) -> list[str]:
 def blend(old: str, new: str, names: Sequence[str]) -> str:
     """A watch.json between two others: of the programs `names` it says what the new one says.
 
-    The watchdog must know each program as it is at the moment; what is of no program changes at
-    once.
+    The watchdog must know each program as it is now; what is of no program changes at once.
     """
     after = json.loads(new)
     wanted = {program["name"]: program for program in after["programs"]}

@@ -41,10 +41,7 @@ class Reopened:
 
 @contextmanager
 def all_rows_wanted(home: Home) -> Iterator[None]:
-    """Keep the watchdog from rotating files for their size; waits for a rotation to end.
-
-    An account of requests needs all rows.
-    """
+    """Keep the watchdog from rotating files for their size: an account needs all rows."""
     home.run.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _rows_lock(home) as file:
         fcntl.flock(file, fcntl.LOCK_SH)

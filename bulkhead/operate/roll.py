@@ -90,11 +90,7 @@ class Running:
         return self._in_flight(name)
 
     def put_back(self, name: str) -> None:
-        """Give an instance requests again, and wait until nginx does.
-
-        Raises:
-            StartError: it does not within `TOLD_S`.
-        """
+        """Give an instance requests again; StartError unless nginx does so within `TOLD_S`."""
         if not self._watched:
             return
         self.unmark(name)
@@ -125,11 +121,7 @@ class Running:
         self.supervisord.end(instance.name, self._grace_s(instance) + 2 * STOP_MARGIN_S)
 
     def await_ready(self, instance: Instance) -> int:
-        """Wait until the program that runs now says itself that it is ready; its leader's pid.
-
-        Raises:
-            StartError: it crashed twice, or `boot_s` passed; with the last lines that it printed.
-        """
+        """The pid of its leader once it is ready; StartError after two crashes or `boot_s`."""
         boot_s = self._sections(instance)[0].boot_s
         deadline = now() + boot_s
         pids: set[int] = set()

@@ -51,11 +51,7 @@ def unsafe(home: Home) -> list[str]:
 
 @contextmanager
 def lock(home: Home) -> Iterator[None]:
-    """Lock the stack in `home` for this command; the kernel unlocks it if the command dies.
-
-    Raises:
-        StateError: another command has locked it, named by its pid; or the home is not ours.
-    """
+    """Lock the stack, at most until this process ends; StateError if another has locked it."""
     refuse_strangers_home(home)
     home.run.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = no_link(home.run / "lock", os.O_RDWR | os.O_APPEND)

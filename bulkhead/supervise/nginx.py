@@ -37,11 +37,7 @@ RELOAD_S = 10
 
 
 def find_nginx(program: str, path: str) -> Path:
-    """`program` by its path, or by its name in `path` (as in $PATH) and where packages put it.
-
-    Raises:
-        MissingError: it is not installed.
-    """
+    """`program` by its path, or its name in `path` and where packages put it; or MissingError."""
     installed = shutil.which(program, path=f"{path}:{SEARCH}")
     if installed is None:
         raise MissingError(
@@ -52,11 +48,7 @@ def find_nginx(program: str, path: str) -> Path:
 
 
 def find_modules(nginx: Path) -> Path | None:
-    """The folder with the Lua module of this nginx; None when it is compiled in.
-
-    Raises:
-        MissingError: it has none, so it cannot run the watched balancer.
-    """
+    """The folder with its Lua module; None if that is compiled in, MissingError if it has none."""
     built = _run(nginx, "-V").stderr
     if re.search(r"--add-module=\S*(lua-nginx-module|ngx_lua|http-lua)", built):
         return None
@@ -72,11 +64,7 @@ def find_modules(nginx: Path) -> Path | None:
 
 
 def version(nginx: Path) -> str:
-    """The version of an nginx: `1.22.1`; also of one that runs and whose file was replaced.
-
-    Raises:
-        MissingError: it cannot be run.
-    """
+    """The version of an nginx, such as `1.22.1`; MissingError if it cannot be run."""
     try:
         said = _run(nginx, "-v").stderr
     except OSError as error:
@@ -94,11 +82,7 @@ def test_configuration(nginx: Path, home: Path, conf: Path) -> None:
 
 
 def test_draft(nginx: Path, home: Home, text: str) -> Path:
-    """Let nginx judge a text before it is put in place; the file that it was written to.
-
-    Raises:
-        ConfigError: with nginx's own words; nothing is left of the draft.
-    """
+    """The path of a draft with this text, which nginx accepts; or ConfigError, and no draft."""
     draft, trial = home.etc / "nginx.conf.new", home.etc / "nginx.conf.test"
     # With no port: `nginx -t` listens for a moment, and would reset a request that comes then.
     place = nginx_quoted(f"unix:{home.run}/test.sock")
@@ -168,10 +152,7 @@ def master(home: Home, running: Record) -> Process:
 
 
 def refuse_gap(running: Record, proxy: ProxySection) -> None:
-    """Raise StateError where the successor of a master could not get the listening sockets.
-
-    Clients would be refused until the old workers have ended.
-    """
+    """Raise StateError where a new master would refuse clients until the old workers have ended."""
     if proxy.balancer == "nginx" and not running.may_duplicate:
         raise StateError(
             'with proxy.balancer = "nginx" a new nginx gets the listening sockets by '

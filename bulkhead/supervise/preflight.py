@@ -1,7 +1,4 @@
-"""What is looked at before anything starts: ports, limits, keys, disks.
-
-All complaints come at once.
-"""
+"""What is looked at before anything starts, all complaints at once: ports, limits, keys, disks."""
 
 import errno
 import os
@@ -46,13 +43,7 @@ class Listener:
 
 
 def check(topology: Topology, own: list[int]) -> None:
-    """Fail early if the stack cannot start. Ports that the pids `own` hold will be free by then.
-
-    Raises:
-        StateError: a port is taken, the system allows too few open files, a disk is full, the
-            watchdog could not speak with other hosts, or the home has links in it or what belongs
-            to others.
-    """
+    """Raise StateError with all that keeps the stack from starting, but ports of the pids `own`."""
     complaints = [
         *unsafe(Home(topology.home)),
         *_ports_taken(topology, own),

@@ -61,11 +61,7 @@ class Record:
         return [] if taken else members
 
     def resolved(self) -> Topology:
-        """The topology that is in force, whatever the file says by now.
-
-        Raises:
-            StateError: this version of the stack's code does not know what it was started with.
-        """
+        """The topology in force, whatever the file says; StateError if it is none any more."""
         try:
             return resolve(self.topology, Path(self.source))
         except ConfigError as error:
@@ -82,11 +78,7 @@ def machine() -> str:
 
 
 def read(home: Home) -> Record | None:
-    """The record in a home folder; None when no stack was started there, or none of it lives.
-
-    Raises:
-        StateError: the record cannot be read, and processes of the stack live.
-    """
+    """The record in a home, if there is one; StateError if it is broken and the stack runs."""
     record, wrong = parsed(home)
     if wrong and (left := survivors(home)):
         pids = ", ".join(str(process.pid) for process in left[:3])
@@ -142,11 +134,7 @@ def settled(home: Home) -> Record | None:
 
 
 def require(home: Home) -> Record:
-    """The record of the running stack.
-
-    Raises:
-        StateError: it is not up, it runs without a supervisord, or its home is not ours.
-    """
+    """The record of the running stack; StateError if it is not up, or has no supervisord."""
     refuse_strangers_home(home)
     record = settled(home)
     if record and record.leads():
@@ -164,11 +152,7 @@ def require(home: Home) -> Record:
 
 
 def require_whole(home: Home) -> Record:
-    """As `require`, of a stack that is on this host alone.
-
-    Raises:
-        StateError: also when this host is one of several: what is asked for takes all of them.
-    """
+    """As `require`; StateError also where this host is one of several."""
     record = require(home)
     role = record.resolved().hosts.role
     if role != "all":

@@ -174,11 +174,7 @@ def _start(topology: Topology, program: Path, files: list[File], say: Say) -> No
 
 
 def _start_supervisord(topology: Topology, nginx: Path) -> Record:
-    """Start supervisord in a session of its own, write its record, and wait until it answers.
-
-    Raises:
-        StartError: with the last lines that it printed. The record says what is left to stop.
-    """
+    """Start supervisord in a session of its own, write its record, and wait until it answers."""
     home = Home(topology.home)
     printed = home.log / "supervisord.out"  # until it has its log
     flags = os.O_WRONLY | os.O_TRUNC
@@ -243,9 +239,6 @@ def _wait_ready(topology: Topology, started: Record, ready: Say) -> None:
     """Wait for nginx, for every instance by name, and for every service at the public listener.
 
     `ready` is told each name as soon as it has answered.
-
-    Raises:
-        StartError: something keeps crashing or took too long; with the last lines it printed.
     """
     home = Home(topology.home)
     waiting: Awaited = {}

@@ -84,11 +84,7 @@ class StackStatus:
 
 
 def status(running: Record) -> StackStatus:
-    """Ask supervisord, the kernel, the watchdog and every instance once.
-
-    Raises:
-        StateError: supervisord does not answer.
-    """
+    """Ask supervisord (or StateError), the kernel, the watchdog and every instance once."""
     topology = running.resolved()
     home = Home(topology.home)
     known = {program.name: (program.state, program.pid) for program in programs(home, running)}
@@ -149,10 +145,7 @@ def programs(home: Home, running: Record) -> list[Program]:
 
 
 def require_started(home: Home, programs: Iterable[Program]) -> None:
-    """Raise StateError if any was stopped by hand, with the command that starts it.
-
-    Nothing else would start it again.
-    """
+    """Raise StateError with the command to start those stopped by hand: nothing else would."""
     control = Path(sys.prefix) / "bin" / "supervisorctl"
     start = shlex.join([str(control), "-c", str(home.supervisord_conf), "start"])
     said = "is STOPPED: somebody has stopped it by hand; start it:"
@@ -161,10 +154,7 @@ def require_started(home: Home, programs: Iterable[Program]) -> None:
 
 
 def instance_ready(topology: Topology, instance: Instance) -> bool:
-    """Whether this instance says it is ready, in its own name.
-
-    It is asked through nginx, as clients will; on a host without one, at its own address.
-    """
+    """Whether it says in its own name that it is ready: through nginx, if there is one."""
     if not http_probe.accepts(instance.host, instance.port):
         return False
     if topology.has_proxy:
@@ -221,13 +211,10 @@ def restarts(home: Home) -> dict[str, int]:
 
 
 def liveness(home: Home) -> dict[str, bool]:
-    """Whether `supervisord` answers, and the loop of the `watch` program, if there is a watchdog.
+    """Whether `supervisord` and the loop of `watch` answer; StateError if the stack is not up.
 
     A check that replaces a whole host asks this: an instance that crashes again and again would
     cost it the instances that serve (docs/containers.md).
-
-    Raises:
-        StateError: the stack is not up, or runs without a supervisord.
     """
     watched = record.require(home).resolved().file.stack.watch
     supervisord = Supervisord(home.supervisor_socket, LIVE_ANSWER_S)

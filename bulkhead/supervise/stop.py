@@ -81,11 +81,7 @@ class Stack:
         return Stack(home, running.members, running.nginx, topology.proxy.grace_s, grace_s)
 
     def stop(self) -> None:
-        """End every process of it and remove its sockets, its markers and its record.
-
-        Raises:
-            StateError: the kernel did not end a killed process; the record stays, to try again.
-        """
+        """End every process of it and clear its home; StateError if the kernel does not end one."""
         mark(self.home.stopping)  # from here on the watchdog brings nothing back
         titled = [each for each in self.members() if SUPERVISORD in proc.title(each)]
         # The eldest: the others are copies of it, each about to become a program.

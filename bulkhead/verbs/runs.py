@@ -110,11 +110,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _folder(path: Path, of_drill: bool = True) -> "RunDir":
-    """The run folder that was named: of a drill, or also of a load.
-
-    Raises:
-        UsageError: there is none, or it has another format.
-    """
+    """The run folder that was named, of a drill or also of a load; or UsageError."""
     from bulkhead.rundir import FORMAT, RunDir, format_of
 
     run = RunDir(path)
