@@ -13,12 +13,8 @@ Value = TypeVar("Value")
 
 now = time.monotonic
 wall = time.time
+wall_ns = time.time_ns  # as `wall`, it may be set, also back
 pause = time.sleep
-
-
-def wall_ns() -> int:
-    """Nanoseconds since 1970, by this host's clock: it may be set, also back."""
-    return time.time_ns()
 
 
 def age(start_ticks: int) -> float:

@@ -1,7 +1,6 @@
 """Ctrl-C, SIGTERM and SIGHUP: all end a command in the same orderly way, by an exception.
 
-A step that must not be cut short, such as the start of a process until its pid is written down,
-runs inside `signals_deferred`: it raises the exception only at the end of the step.
+A step that must not be cut short runs inside `signals_deferred`, which raises it at the end.
 """
 
 import signal
@@ -23,9 +22,8 @@ class Interrupted(KeyboardInterrupt):
 def install() -> None:
     """Let every ending signal raise Interrupted in the main thread.
 
-    If SIGHUP is ignored it stays so: that is what `nohup` is for. SIGINT does not: a shell without
-    job control ignores it in everything that it starts in the background, and a SIGINT that is sent
-    there is meant.
+    If SIGHUP is ignored it stays so, for `nohup`. SIGINT does not: a shell without job control
+    ignores it in whatever it starts in the background, and a SIGINT that is sent there is meant.
     """
     for number in ENDING:
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:

@@ -1,9 +1,8 @@
 """The instances as nginx's watched balancer knows them: a table, a line an instance.
 
 `SERVICE NAME ADDRESS WEIGHT STATE BOOT`, separated by single spaces. nginx begins with the table in
-`etc/peers`; from then on the watchdog puts the table at its internal listener (`PUT /peers`), where
-`GET /peers` shows what nginx knows. nginx's own balancer (`proxy.balancer = "nginx"`) knows its
-configuration and no more. Standard library only.
+`etc/peers`; from then on the watchdog puts it at its internal listener (`PUT /peers`), where `GET
+/peers` shows what nginx knows. nginx's own balancer knows none. Standard library only.
 """
 
 from collections.abc import Iterable
@@ -45,13 +44,11 @@ class Told:
 
 def table(peers: Iterable[Peer]) -> str:
     """The text for nginx."""
-    return (
-        "".join(
-            f"{peer.service} {peer.name} {peer.address} {peer.weight} {peer.state} {peer.boot}\n"
-            for peer in peers
-        )
-        or NOBODY
+    lines = (
+        f"{peer.service} {peer.name} {peer.address} {peer.weight} {peer.state} {peer.boot}\n"
+        for peer in peers
     )
+    return "".join(lines) or NOBODY
 
 
 def look(socket: Path) -> Told | None:

@@ -3,11 +3,9 @@
 supervisor/launch has seen that something of an earlier start of program NAME still runs:
 
 - Its leader lives: supervisord was killed, and a new one starts everything. Then this process
-  becomes a shim: supervisord's child in the place of the leader. It passes every signal on and ends
-  when the leader ends. What serves goes on serving, and nothing runs twice.
+  becomes a shim, supervisord's child in the place of the leader: it passes signals on, and ends
+  when the leader does. It stays that long, so this module imports little.
 - Only its workers live: an nginx or gunicorn master was killed. See `successor.py`.
-
-A shim stays as long as its leader, one for each program: so this module imports little.
 """
 
 import os

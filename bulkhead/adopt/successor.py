@@ -4,14 +4,11 @@ nginx's orphaned workers go on serving; so do gunicorn's, for a while. Meanwhile
 bind to the port, and nobody may close it: connections that wait in the kernel's queue would be
 reset, and new ones refused. So the new leader inherits the listening sockets: either accepts their
 connections, and they live until both have closed them. `take` needs no help of the orphans, but
-pidfd_getfd(2); `ask` needs no permission, because one of nginx's workers sends them
-(nginx/lua/listeners.lua). Each kind of program has its way to inherit sockets:
+pidfd_getfd(2); `ask` needs no permission: one of nginx's workers sends them
+(nginx/lua/listeners.lua). nginx inherits them by `NGINX=3;4;`, as another binary of itself would,
+and gunicorn by `LISTEN_FDS` and `LISTEN_PID` (sd_listen_fds(3)).
 
-- nginx: `NGINX=3;4;`, by which it hands its sockets to another binary of itself;
-- gunicorn: `LISTEN_FDS` and `LISTEN_PID` (sd_listen_fds(3)).
-
-Each group of orphans is marked (run/orphans/PGID); the watchdog retires it once the new leader
-serves.
+Each group of orphans is marked (run/orphans/PGID): the watchdog ends it once the new leader serves.
 """
 
 import errno

@@ -237,7 +237,7 @@ class Steps:
     def _remove(self, instance: Instance) -> None:
         with signals_deferred():
             self.touched.append(instance.name)
-            if self.stack.serving([instance.name]):
+            if self.stack.serving([instance]):
                 self.stack.drain(instance)
             self.stack.end(instance)
             self.stack.supervisord.remove(instance.name)

@@ -104,17 +104,17 @@ class Running:
         """Let an instance be drained no more, without waiting for nginx."""
         (self.home.drained / name).unlink(missing_ok=True)
 
-    def serving(self, names: Iterable[str]) -> list[str]:
+    def serving(self, instances: Iterable[Instance]) -> list[Instance]:
         """Those of these instances that nginx gives requests now."""
         if not self._watched:
-            return list(names)
+            return list(instances)
         up = {peer.name for peer in self._peers() if peer.state == "up"}
-        return [name for name in names if name in up]
+        return [instance for instance in instances if instance.name in up]
 
     def in_order(self, instances: Sequence[Instance]) -> list[Instance]:
         """Those that do not serve first: with them nothing can be lost."""
-        serving = self.serving(instance.name for instance in instances)
-        return sorted(instances, key=lambda instance: instance.name in serving)
+        serving = self.serving(instances)
+        return sorted(instances, key=lambda instance: instance in serving)
 
     def end(self, instance: Instance) -> None:
         """Let an instance finish and end; more patiently than supervisord, which then kills."""
@@ -156,7 +156,7 @@ class Running:
         """
         for instance in order:
             with signals_deferred():
-                if self.serving([instance.name]):
+                if self.serving([instance]):
                     self._wait_for_others(instance)
                 replaced = self._replace(instance, swap)
             yield replaced
@@ -191,11 +191,13 @@ class Running:
 
     def _wait_for_others(self, instance: Instance) -> None:
         """Keep the last instance that serves from being drained because another has just died."""
-        names = [each.name for each in self.topologies[0].instances(instance.service)]
-        require_started(self.home, filter(None, map(self.supervisord.find, names)))
+        every = self.topologies[0].instances(instance.service)
+        found = [self.supervisord.find(each.name) for each in every]
+        require_started(self.home, filter(None, found))
         boot_s = self._sections(instance)[0].boot_s
-        wait_until(lambda: self.serving(names) == names, boot_s, EVERY_S)
-        if missing := sorted({*names} - {*self.serving(names)}):
+        wait_until(lambda: self.serving(every) == every, boot_s, EVERY_S)
+        serving = self.serving(every)
+        if missing := sorted(each.name for each in every if each not in serving):
             raise StartError(
                 f"{', '.join(missing)} of the same service gets no requests, so "
                 f"{instance.name} is not drained"
@@ -230,7 +232,14 @@ def roll(home: Home, wanted: Sequence[str], say: Say) -> list[Replaced]:
     """
     with lock(home):
         topology = record.require_whole(home).resolved()
-        chosen = _choose(topology, wanted)
+        instances = topology.instances()
+        names = [each.name for each in instances]
+        if wrong := [name for name in wanted if name not in {*topology.services, *names}]:
+            raise UsageError(
+                f"roll {' '.join(wrong)}: no such service or instance; there are "
+                f"{', '.join(topology.services)}, and {', '.join(names)}"
+            )
+        chosen = [each for each in instances if {each.name, each.service} & set(wanted)]
         running = Running(topology)
         for line in _warnings(topology, chosen):
             say(line)
@@ -254,18 +263,6 @@ def roll(home: Home, wanted: Sequence[str], say: Say) -> list[Replaced]:
                 lines.append(f"untouched, and serving: {', '.join(others)}")
             raise type(error)(*lines) from error
         return done
-
-
-def _choose(topology: Topology, wanted: Sequence[str]) -> list[Instance]:
-    """The instances that were named, or whose service was, in the topology's order."""
-    instances = topology.instances()
-    names = [instance.name for instance in instances]
-    if wrong := [name for name in wanted if name not in {*topology.services, *names}]:
-        raise UsageError(
-            f"roll {' '.join(wrong)}: no such service or instance; there are "
-            f"{', '.join(topology.services)}, and {', '.join(names)}"
-        )
-    return [each for each in instances if {each.name, each.service} & set(wanted)]
 
 
 def _warnings(topology: Topology, chosen: Sequence[Instance]) -> list[str]:

@@ -173,9 +173,6 @@ def _cannot_hear(topology: Topology, own: list[int]) -> list[str]:
     return [f"{topology.source}: hosts.hear = {hear}: {wrong}"]
 
 
-# Ports.
-
-
 def listeners(kind: Literal["tcp", "udp"] = "tcp") -> list[Listener]:
     """Every listening TCP socket of this host, or every UDP socket."""
     return [

@@ -170,9 +170,6 @@ def _start(topology: Topology, program: Path, files: list[File], say: Say) -> No
         raise
 
 
-# supervisord.
-
-
 def _start_supervisord(topology: Topology, nginx: Path) -> Record:
     """Start supervisord in a session of its own, write its record, and wait until it answers."""
     home = Home(topology.home)

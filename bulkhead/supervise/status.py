@@ -24,12 +24,11 @@ from bulkhead.topology.model import Instance, Topology
 SUPERVISORD = "supervisord"
 CRASHING = "crashing"  # the watchdog's word for a program that cannot start
 LIVES = ("STARTING", "RUNNING")
-EVERY_S = 0.02
 STARTS_S = 5  # how long a supervisord that the watchdog has just started may take to listen
 TAIL_LINES = 12
 
-# Of `status --live`. Together less than a health check's patience of 5 s. A supervisord or watchdog
-# that died a moment ago is replaced soon.
+# Of `status --live`, together less than a health check's patience of 5 s: whoever died a moment ago
+# is replaced soon.
 LIVE_ANSWER_S = 1.0
 LIVE_REPLACED_S = 2.0
 
@@ -141,7 +140,7 @@ def programs(home: Home, running: Record) -> list[Program]:
                     f"supervisord (pid {running.pid}) does not answer ({error.reason}): "
                     "`make down` ends it, hung or not"
                 ) from error
-        pause(EVERY_S)
+        pause(0.02)
 
 
 def require_started(home: Home, programs: Iterable[Program]) -> None:
@@ -179,9 +178,6 @@ def _standing(home: Home) -> dict[str, tuple[str, int]]:
         return {}
 
 
-# What the logs tell.
-
-
 def tail(log: Path) -> list[str]:
     """The last lines of a log, indented, for a message."""
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
@@ -205,9 +201,6 @@ def restarts(home: Home) -> dict[str, int]:
             counts[name] = counts.get(name, 0) + (name in seen)
             seen.add(name)
     return counts
-
-
-# `status --live`: do supervisord and the watchdog work? Not: does each instance serve.
 
 
 def liveness(home: Home) -> dict[str, bool]:
