@@ -111,7 +111,7 @@ def _check(home: Home, running: Record, old: Version, new: Version) -> None:
     ]
     if clashes:
         raise StateError(*clashes)
-    nginx.test_draft(new.program, home, new.files[home.nginx_conf]).unlink()
+    nginx.test_draft(new.program, home, new.files[home.nginx_conf])
 
 
 @dataclass
@@ -218,7 +218,8 @@ class Steps:
         with signals_deferred():
             self.touched.append(NGINX)
             if master:
-                nginx.test_draft(self.new.program, self.home, text).replace(self.home.nginx_conf)
+                nginx.test_draft(self.new.program, self.home, text)
+                self._write(self.home.nginx_conf)
                 old = record.leader(self.home, NGINX)
                 nginx.replace_master(self.home, proxy, old, partial(self._swap_master, old))
             else:

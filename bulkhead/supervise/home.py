@@ -93,11 +93,8 @@ def prepare(home: Home, say: Say) -> None:
 
 
 def prepare_run(home: Home) -> None:
-    """Make the folders of `run/`, with nothing of an earlier stack in them.
-
-    But an instance that an operator has drained (`run/drained`) stays drained, without a `down`.
-    """
-    _remove_files(home, home.drained)
+    """Make the folders of `run/`, with nothing of an earlier stack in them but who is drained."""
+    _remove_files(home, home.drained)  # without a `down`, who was drained stays so
     for folder in _run_folders(home):
         folder.mkdir(mode=0o700, exist_ok=True)
     home.admin.chmod(0o700)  # a process that can connect there can break an instance

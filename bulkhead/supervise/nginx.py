@@ -38,13 +38,12 @@ RELOAD_S = 10
 
 def find_nginx(program: str, path: str) -> Path:
     """`program` by its path, or its name in `path` and where packages put it; or MissingError."""
-    installed = shutil.which(program, path=f"{path}:{SEARCH}")
-    if installed is None:
-        raise MissingError(
-            f"{program} is not installed: `make setup` installs nginx, "
-            "or set proxy.program to the path of one"
-        )
-    return Path(installed)
+    if installed := shutil.which(program, path=f"{path}:{SEARCH}"):
+        return Path(installed)
+    raise MissingError(
+        f"{program} is not installed: `make setup` installs nginx, "
+        "or set proxy.program to the path of one"
+    )
 
 
 def find_modules(nginx: Path) -> Path | None:
@@ -54,8 +53,7 @@ def find_modules(nginx: Path) -> Path | None:
         return None
     configured = re.search(r"--modules-path=(\S+)", built)
     folder = Path(configured[1]) if configured else MODULES
-    missing = [name for name in LUA_MODULES if not (folder / name).exists()]
-    if missing:
+    if missing := [name for name in LUA_MODULES if not (folder / name).exists()]:
         raise MissingError(
             f"{nginx} has no Lua module ({folder / missing[0]} is not there): `make setup` "
             'installs libnginx-mod-http-lua, or set proxy.balancer = "nginx" to do without'
@@ -81,21 +79,16 @@ def test_configuration(nginx: Path, home: Path, conf: Path) -> None:
         raise ConfigError(f"nginx refuses {conf}:", *complaints)
 
 
-def test_draft(nginx: Path, home: Home, text: str) -> Path:
-    """The path of a draft with this text, which nginx accepts; or ConfigError, and no draft."""
-    draft, trial = home.etc / "nginx.conf.new", home.etc / "nginx.conf.test"
+def test_draft(nginx: Path, home: Home, text: str) -> None:
+    """Let nginx judge a text before it is put in place; ConfigError has nginx's own words."""
+    trial = home.etc / "nginx.conf.test"
     # With no port: `nginx -t` listens for a moment, and would reset a request that comes then.
     place = nginx_quoted(f"unix:{home.run}/test.sock")
-    portless = LISTEN.sub(lambda listen: f"{listen[1]} {place}", text)
-    write_all([File(draft, text), File(trial, portless)])
+    write_all([File(trial, LISTEN.sub(lambda listen: f"{listen[1]} {place}", text))])
     try:
         test_configuration(nginx, home.path, trial)
-    except ConfigError:
-        draft.unlink()
-        raise
     finally:
         trial.unlink()
-    return draft
 
 
 @dataclass(frozen=True)
@@ -181,7 +174,8 @@ def reconfigure(home: Home, running: Record, text: str, proxy: ProxySection) -> 
             mark(marker)
         pause(proxy.closing_s if announce else 0)
         leader = master(home, running)
-        test_draft(Path(running.nginx), home, text).replace(home.nginx_conf)
+        test_draft(Path(running.nginx), home, text)
+        write_all([File(home.nginx_conf, text)])
         old = proc.children(leader.pid)
         proc.send(leader, SIGHUP)
 

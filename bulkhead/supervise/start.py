@@ -149,7 +149,7 @@ def _check(topology: Topology, own: list[int], say: Say) -> tuple[Path, list[Fil
     make_folders(home)
     files = render(topology, program)
     if topology.has_proxy:
-        nginx.test_draft(program, home, files[0].text).unlink()
+        nginx.test_draft(program, home, files[0].text)
     return program, files
 
 

@@ -1,4 +1,4 @@
-"""A configuration is tested without a port being opened, and put in place as it is."""
+"""A configuration is tested without a port being opened, and nothing of the test stays."""
 
 import re
 from pathlib import Path
@@ -33,7 +33,7 @@ def nginx(folder: Path, home: Home, code: int) -> Path:
 def test_what_is_tested_opens_no_port(tmp_path: Path) -> None:
     """`nginx -t` listens on what it tests: who came in that moment would be reset."""
     home = Home(tmp_path / "a home")
-    draft = judge(nginx(tmp_path, home, 0), home, TEXT)
+    judge(nginx(tmp_path, home, 0), home, TEXT)
     judged = (tmp_path / "judged").read_text()
     place = f'"unix:{home.run}/test.sock"'
     assert re.findall(r"^ *listen (.*?);", judged, re.MULTILINE) == [
@@ -41,8 +41,7 @@ def test_what_is_tested_opens_no_port(tmp_path: Path) -> None:
         '"unix:/a home/run/internal.sock"',
     ]
     assert 'return 200 "listen 127.0.0.1:1"' in judged
-    assert draft.read_text() == TEXT
-    assert list(home.etc.iterdir()) == [draft]
+    assert list(home.etc.iterdir()) == []
 
 
 def test_of_what_is_refused_nothing_is_left(tmp_path: Path) -> None:
