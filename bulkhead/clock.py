@@ -35,10 +35,9 @@ def stamp() -> str:
 def wait_until(
     condition: Callable[[], Value | None], timeout_s: float, every_s: float = 0.02
 ) -> Value | None:
-    """Ask `condition` until it answers something true; None when `timeout_s` passed first.
+    """The first true answer of `condition`; None when `timeout_s` passed first.
 
-    It always asks once more after the deadline, so a slow machine never turns a true condition
-    into a time-out.
+    It asks once more after the deadline: a slow machine makes no time-out of a true condition.
     """
     deadline = now() + timeout_s
     while True:

@@ -81,13 +81,10 @@ def generation(internal: Path) -> str:
 
 
 def accepts(host: str, port: int) -> bool:
-    """Whether connecting works; nothing is sent. Cheaper to ask than nginx, which logs a failure.
-
-    Without a listener, a port that the kernel may give to clients can be connected to itself: that
-    does not count.
-    """
+    """Whether connecting works; nothing is sent. Cheaper than nginx, which logs a failure."""
     try:
         with socket.create_connection((host.strip("[]"), port), CONNECT_S) as trial:
+            # A free port that the kernel may give to clients can be connected to itself.
             return bool(trial.getsockname() != trial.getpeername())
     except OSError:
         return False

@@ -19,10 +19,9 @@ State = Literal["up", "down", "drained", "hung"]
 
 @dataclass(frozen=True)
 class Peer:
-    """One instance.
+    """One instance: `up` may be chosen, `down` is dead, `drained` lives and gets no requests.
 
-    An instance that is `up` may be chosen; one that is `down` is dead; one that is `drained` lives
-    and gets no requests; of one that is `hung` a process is about to be killed.
+    Of one that is `hung` a process is about to be killed.
     """
 
     service: str

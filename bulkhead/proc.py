@@ -66,15 +66,12 @@ def find(pid: int) -> Process | None:
 
 
 def noted(path: Path) -> Process | None:
-    """The process that a note `PID START_TICKS` names, dead or alive; None if there is none.
-
-    The note may be half written, cut, or worse: pid 0 and -1 mean many processes.
-    """
+    """The process that a note `PID START_TICKS` names, dead or alive; None if there is none."""
     try:
         pid, ticks = map(int, path.read_bytes().split())
     except (FileNotFoundError, ValueError):
         return None
-    return Process(pid, ticks) if 0 < pid <= MAX_PID else None
+    return Process(pid, ticks) if 0 < pid <= MAX_PID else None  # 0 and -1 mean many processes
 
 
 def read_note(path: Path) -> Process | None:

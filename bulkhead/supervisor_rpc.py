@@ -177,11 +177,7 @@ class Supervisord:
         return True
 
     def call(self, method: str, *arguments: Any, tolerate: int = 0) -> Any:
-        """Call, by one send; the fault `tolerate` means that it was so already: the answer is None.
-
-        Raises:
-            xmlrpc.client.Fault: supervisord refuses (supervisor/xmlrpc.py, Faults).
-        """
+        """Call, by one send; None for the fault `tolerate`: it was so already. Or raise Fault."""
         connection = UnixConnection(self._socket, self._timeout_s)
         sent = xmlrpc.client.dumps(arguments, method).encode()
         try:

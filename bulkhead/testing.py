@@ -45,10 +45,7 @@ def wait_until(
 
 @contextmanager
 def free_ports() -> Iterator[list[int]]:
-    """BLOCK consecutive free ports, held until the end of the context.
-
-    A lock file for each block keeps other runs away, a trial bind finds all other programs.
-    """
+    """BLOCK consecutive free ports, which no other run gets until the end of the context."""
     folder = Path(tempfile.gettempdir()) / "bulkhead-ports"
     folder.mkdir(exist_ok=True)
     for start in range(FIRST_PORT, LAST_PORT, BLOCK):
@@ -151,10 +148,7 @@ class Stack:
         out: int = subprocess.PIPE,
         prefix: Sequence[str] = (),
     ) -> subprocess.CompletedProcess[str]:
-        """Run `bulkhead WORDS`, in a session of its own or in ours, by the command `prefix`.
-
-        With `check` its failure is the test's.
-        """
+        """Run `bulkhead WORDS` behind those of `prefix`; with `check` a failure is the test's."""
         done = subprocess.run(
             [*self.prefix, *prefix, sys.executable, "-m", "bulkhead.cli", *words],
             cwd=ROOT,

@@ -59,11 +59,7 @@ def rotate(home: Home, keep: int, most_bytes: int) -> Reopened | None:
 
 
 def reopen(home: Home, keep: int, patience_s: float = REOPEN_S, larger_than: int = 0) -> Reopened:
-    """Rename the rows and nginx's error log to `.1`, older ones to `.2` up to `.keep`.
-
-    Raises:
-        StateError: the stack is not up, or a process writes on to a renamed file.
-    """
+    """Rename rows and nginx log to `.1`, older ones up to `.keep`; StateError if one stays open."""
     with lock(home):
         running = record.require(home)
         start = now()

@@ -44,15 +44,14 @@ class Listener:
 
 def check(topology: Topology, own: list[int]) -> None:
     """Raise StateError with all that keeps the stack from starting, but ports of the pids `own`."""
-    complaints = [
+    if complaints := [
         *unsafe(Home(topology.home)),
         *_ports_taken(topology, own),
         *_too_few_files(topology),
         *_too_little_disk(Home(topology.home)),
         *_no_key(topology),
         *_cannot_hear(topology, own),
-    ]
-    if complaints:
+    ]:
         raise StateError(*complaints)
 
 

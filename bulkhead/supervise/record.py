@@ -112,11 +112,7 @@ def write(home: Home, record: Record) -> None:
 
 
 def leader(home: Home, program: str) -> Process | None:
-    """The live process that leads a supervised program, as supervisor/launch noted it.
-
-    It may be none of supervisord's children: a process that outlived its supervisord leads on, and
-    the new supervisord has a shim for it.
-    """
+    """The live process that leads a program, adopted or not, as supervisor/launch noted it."""
     return proc.read_note(home.programs / program)
 
 

@@ -95,10 +95,7 @@ class Stack:
         clear(self.home)
 
     def _stop_programs(self, supervisord: Supervisord) -> None:
-        """Stop nginx first, and then all that it passes requests to, at once.
-
-        supervisord's own shutdown stops its groups one after the other; each program is a group.
-        """
+        """Stop nginx first, and then all else at once: supervisord itself does it one by one."""
         with suppress(NotAnsweringError):  # it has died, hangs or shuts down: the rest sees to it
             leader = record.leader(self.home, NGINX)
             for process in self._nginx():
@@ -108,11 +105,10 @@ class Stack:
             _end(supervisord, lambda name: name != WATCH, self.grace_s)
 
     def _shut_down(self, supervisord: Supervisord, leader: Process) -> None:
-        """Let supervisord stop what is left, and itself; kill it if it hangs.
+        """Let supervisord stop what is left, mostly the watchdog, and itself; kill it if it hangs.
 
-        As a rule only the watchdog is left. A supervisord that was shutting down already has
-        refused to stop anything else first, and stops its programs one after the other; those for
-        which its time is too short are stopped without it.
+        One that was shutting down already stops its programs one after the other: those for which
+        its time is too short are stopped without it.
         """
         if not supervisord.shutdown():
             proc.send(leader, SIGKILL)
