@@ -110,9 +110,3 @@ def dropped_rows(address: str) -> int:
         return int(health["rows_dropped"])
     except (ValueError, KeyError, TypeError):
         return 0
-
-
-def public_answer(url: str, route: str) -> str:
-    """Which instance answers a route at the public listener; empty when none does."""
-    connection = HTTPConnection(url.removeprefix("http://"), timeout=ANSWER_S)
-    return ask(connection, route, "HEAD").instance

@@ -177,7 +177,7 @@ class Supervisord:
         return True
 
     def call(self, method: str, *arguments: Any, tolerate: int = 0) -> Any:
-        """Call, by one send; None for the fault `tolerate`: it was so already. Or raise Fault."""
+        """Call, by one send. None instead of the Fault `tolerate`: it was so already."""
         connection = UnixConnection(self._socket, self._timeout_s)
         sent = xmlrpc.client.dumps(arguments, method).encode()
         try:

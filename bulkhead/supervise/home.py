@@ -73,9 +73,9 @@ def lock(home: Home) -> Iterator[None]:
 
 def make_folders(home: Home) -> None:
     """Every folder of a home that a stack writes into."""
-    for folder in (home.path, *_parts(home)):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     for folder in _parts(home):
+        folder.mkdir(mode=0o700, exist_ok=True)
         folder.chmod(0o700)  # also one that an operator has made
 
 

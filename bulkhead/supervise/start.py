@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,7 +16,7 @@ from bulkhead import proc
 from bulkhead.atomic import close_to_others, no_link
 from bulkhead.clock import now, pause, wait_until
 from bulkhead.errors import StartError, StateError
-from bulkhead.http_probe import generation, public_answer
+from bulkhead.http_probe import ANSWER_S, ask, generation
 from bulkhead.interrupts import signals_deferred
 from bulkhead.render.files import File, text_of, write_all
 from bulkhead.render.nginx import render_nginx
@@ -259,8 +260,9 @@ def _wait_ready(topology: Topology, started: Record, ready: Say) -> None:
 
 def _routed(topology: Topology, service: str) -> bool:
     """Whether an instance of this service answers its first route at the public listener."""
-    names = {instance.name for instance in topology.instances(service)}
-    return public_answer(topology.url, topology.services[service].routes[0]) in names
+    connection = HTTPConnection(topology.url.removeprefix("http://"), timeout=ANSWER_S)
+    answer = ask(connection, topology.services[service].routes[0], "HEAD")
+    return answer.instance in {instance.name for instance in topology.instances(service)}
 
 
 def _wait(home: Home, started: Record, waiting: Awaited, ready: Say) -> None:

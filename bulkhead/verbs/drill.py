@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from bulkhead.supervise.home import Say
 
 FOLDER = Path("drills")
-DEFAULT = "kill-storm"
 MOST_RUNS = 100
 MOST_SEED = 2**32
 
@@ -24,7 +23,7 @@ MOST_SEED = 2**32
 def add(verb: common.Add) -> None:
     """Add these verbs to the command."""
     drill = verb("drill", _drill, "load the stack, break it, and judge what became of each request")
-    drill.add_argument("name", nargs="?", type=Path, default=Path(DEFAULT), metavar="DRILL")
+    drill.add_argument("name", nargs="?", type=Path, default=Path("kill-storm"), metavar="DRILL")
     drill.add_argument("--seed", type=int, default=1, help="of arrivals and targets (default 1)")
     drill.add_argument(
         "--repeat", type=int, default=1, metavar="N", help="run it N times, each with the next seed"
