@@ -84,7 +84,7 @@ def _become(home: Home, running: Record, topology: Topology, say: Say, dry_run: 
     for line in describe(old, new, plan):
         say(line)
     if plan.master:
-        nginx.refuse_gap(running, old.topology.proxy)
+        nginx.refuse_gap(running, was.proxy)
     for line in preflight.warnings(topology):
         say(line)
     if not dry_run:

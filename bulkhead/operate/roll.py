@@ -151,8 +151,7 @@ class Running:
 
         Raises:
             StateError: nginx or supervisord does not do as told; what still runs serves again.
-            StartError: a successor does not become ready. It stays drained; those after it have
-                not been touched.
+            StartError: a successor does not become ready; it stays drained, the rest as it was.
         """
         for instance in order:
             with signals_deferred():

@@ -108,8 +108,7 @@ def upgrade(home: Home, say: Say) -> Upgrade:
     The old master is killed: one that is told to end would close the listening sockets.
 
     Raises:
-        StateError: the stack is not up, has no watchdog to end the old workers, or no nginx; or the
-            listening sockets could not be handed over.
+        StateError: the stack is not up, or has no nginx, no watchdog, or no way to hand over.
         ConfigError: the nginx on disk refuses the configuration; nothing has changed.
         StartError: the new one does not serve; the old workers still do.
     """

@@ -121,12 +121,9 @@ def _too_few_files(topology: Topology) -> list[str]:
 
 
 def _too_little_disk(home: Home) -> list[str]:
-    """Each folder may be a disk of its own; on a full one supervisord dies without a word.
-
-    Not data/ and rows/: a stack serves on when those are full, and also starts.
-    """
+    """Each folder may be a disk of its own; on a full one supervisord dies without a word."""
     complaints: dict[int, str] = {}  # by disk
-    for folder in (home.etc, home.run, home.log, home.tmp):
+    for folder in (home.etc, home.run, home.log, home.tmp):  # with full rows/ and data/ it starts
         place = next(path for path in (folder, *folder.parents) if path.exists())
         disk = os.statvfs(place)
         free_kb = disk.f_bavail * disk.f_frsize // 1024

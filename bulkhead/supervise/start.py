@@ -46,8 +46,7 @@ def up(topology: Topology, say: Say) -> bool:
     """Start the stack and wait until all of it has answered; False when it was up already.
 
     Raises:
-        StateError: a port is taken, or the stack is up with another configuration, or with a
-            program that was stopped by hand.
+        StateError: a port is taken, or what is up has another configuration or a stopped program.
         ConfigError: nginx refuses what was rendered.
         StartError: something did not become ready; nothing was left running.
     """
