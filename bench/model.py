@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
-from bench.figures import Cell, Table, shown
+from bench.figures import Table, shown
 
 MILLION = 1e6
 DAY_S = 86_400
@@ -78,16 +78,6 @@ class Site:
     disk_bytes_s: float = 200e6  # of the proxy's host
     network_bytes_s: float = 125e6  # 1 Gbit/s
 
-    @property
-    def peers(self) -> int:
-        """Lines of nginx's table."""
-        return self.hosts * self.instances
-
-    @property
-    def requests_s(self) -> float:
-        """Of all hosts together."""
-        return self.hosts * self.per_host_s
-
 
 class Use(NamedTuple):
     """How much of one thing is used, of how much there is."""
@@ -102,134 +92,111 @@ class Use(NamedTuple):
         return self.used / self.capacity
 
 
-# The tables: what 10, 100 and 1,000 hosts need, and what is exhausted first.
-SITES = tuple(map(Site, (10, 100, 1000)))
-HEADS = tuple(f"{site.hosts:,} hosts" for site in SITES)
+class Needs(NamedTuple):
+    """Everything that can be exhausted; and what has no capacity of its own, or none known."""
+
+    uses: list[Use]
+    figures: dict[str, float]
 
 
-def uses(known: Constants, site: Site) -> list[Use]:
-    """Everything that can be exhausted."""
-    table = site.peers * known.peer_bytes
-    counts = site.peers * COUNT_BYTES * site.proxy_cores if site.proxy_cores > 1 else 0
-    announced = site.hosts * ANNOUNCED_PER_S * known.announcement_bytes
-    request_us = mix(site, known.instance_read_us, known.instance_write_us)
-    transactions_us = commits_s(known, site) * known.database_us
-    return [
-        Use("proxy: cores of nginx", nginx_cores(known, site), site.proxy_cores),
+def needs(known: Constants, site: Site) -> Needs:
+    """What a site needs of everything."""
+    peers = site.hosts * site.instances  # lines of nginx's table
+    requests_s = site.hosts * site.per_host_s
+
+    def mix(read: float, write: float) -> float:
+        return (1 - site.writes) * read + site.writes * write
+
+    pick_us = known.pick_us * peers
+    nginx_us = mix(known.nginx_read_us, known.nginx_write_us) + pick_us
+    nginx_cores = requests_s * nginx_us / MILLION
+    instance_us = mix(known.instance_read_us, known.instance_write_us)
+    commits_s = requests_s * site.writes * known.commits
+    table = peers * known.peer_bytes
+    counts = peers * COUNT_BYTES * site.proxy_cores if site.proxy_cores > 1 else 0
+    announced_s = site.hosts * ANNOUNCED_PER_S
+    announced_bytes_s = announced_s * known.announcement_bytes
+    ticks_us_s = TICKS_PER_S * peers * known.tick_us
+    least_us_s = announced_s * known.each_us + ticks_us_s
+    woken_us_s = announced_s * (known.wake_us + known.wake_peer_us * peers) + ticks_us_s
+    rows_mb_s = requests_s * (known.proxy_row + known.service_rows) / MILLION
+    uses = [
+        Use("proxy: cores of nginx", nginx_cores, site.proxy_cores),
         # The part of its one thread, when it takes many announcements at a time.
-        Use("proxy: watchdog's thread", watchdog_cores(known, site, known.each_us), 1),
+        Use("proxy: watchdog's thread", known.idle_cores + least_us_s / MILLION, 1),
         # The table must go with one send, and nginx takes no larger body there.
         Use("proxy: PUT /peers, bytes", table, known.send_bytes),
         Use("proxy: body of PUT /peers", table, BODY_BYTES),
         Use("proxy: shared dict, bytes", table + counts, DICT_BYTES),
-        Use("proxy: announcements, bytes/s", announced, site.network_bytes_s),
-        Use("proxy: rows, bytes/s", site.requests_s * known.proxy_row, site.disk_bytes_s),
+        Use("proxy: announcements, bytes/s", announced_bytes_s, site.network_bytes_s),
+        Use("proxy: rows, bytes/s", requests_s * known.proxy_row, site.disk_bytes_s),
         # The same however many hosts there are.
-        Use("a host: cores of instances", site.per_host_s * request_us / MILLION, site.host_cores),
-        Use("database: cores", transactions_us / MILLION, site.database_cores),
+        Use("a host: cores of instances", site.per_host_s * instance_us / MILLION, site.host_cores),
+        Use("database: cores", commits_s * known.database_us / MILLION, site.database_cores),
         # Those that all pools together may open.
-        Use("database: connections", float(site.peers * POOL), site.max_connections),
+        Use("database: connections", float(peers * POOL), site.max_connections),
     ]
-
-
-def figures(known: Constants, site: Site) -> dict[str, float]:
-    """What has no capacity of its own, or none that is known."""
-    woken_us = known.wake_us + known.wake_peer_us * site.peers
-    rows_mb_s = site.requests_s * (known.proxy_row + known.service_rows) / MILLION
-    return {
-        "requests/s": site.requests_s,
-        "instances": site.peers,
-        "the choice of an instance, us a request": pick_us(known, site),
-        "proxies, if only nginx's cores counted": math.ceil(
-            nginx_cores(known, site) / site.proxy_cores
-        ),
+    figures: dict[str, float] = {
+        "requests/s": requests_s,
+        "instances": peers,
+        "the choice of an instance, us a request": pick_us,
+        "proxies, if only nginx's cores counted": math.ceil(nginx_cores / site.proxy_cores),
         # Beyond 1 it takes several in a wake-up.
-        "a watchdog woken for each announcement, cores": watchdog_cores(known, site, woken_us),
+        "a watchdog woken for each announcement, cores": known.idle_cores + woken_us_s / MILLION,
         # It serves nobody meanwhile, whenever one instance of all has changed its state.
-        "another table stops each nginx worker for, ms": site.peers * known.take_us / 1000,
-        "database commits/s": commits_s(known, site),
+        "another table stops each nginx worker for, ms": peers * known.take_us / 1000,
+        "database commits/s": commits_s,
         "rows on all hosts, MB/s": rows_mb_s,
         "rows on all hosts, TB a day": rows_mb_s * DAY_S / MILLION,
         # Beyond 1 it never catches up.
-        "seconds of accounting for each of traffic": site.requests_s * known.account_us / MILLION,
+        "seconds of accounting for each of traffic": requests_s * known.account_us / MILLION,
     }
-
-
-def mix(site: Site, read: float, write: float) -> float:
-    """The mean over a site's requests of what a read and a write cost."""
-    return (1 - site.writes) * read + site.writes * write
-
-
-def pick_us(known: Constants, site: Site) -> float:
-    """What the choice among so many peers adds to each request."""
-    return known.pick_us * site.peers
-
-
-def nginx_cores(known: Constants, site: Site) -> float:
-    """Cores that nginx needs."""
-    each = mix(site, known.nginx_read_us, known.nginx_write_us) + pick_us(known, site)
-    return site.requests_s * each / MILLION
-
-
-def watchdog_cores(known: Constants, site: Site, announcement_us: float) -> float:
-    """Cores that a proxy's watchdog needs, when each announcement costs it so much."""
-    heard = site.hosts * ANNOUNCED_PER_S * announcement_us
-    ticks = TICKS_PER_S * site.peers * known.tick_us
-    return known.idle_cores + (heard + ticks) / MILLION
-
-
-def commits_s(known: Constants, site: Site) -> float:
-    """Transactions per second."""
-    return site.requests_s * site.writes * known.commits
+    return Needs(uses, figures)
 
 
 def lasts(known: Constants, site: Site, number: int) -> int:
-    """The most hosts with which resource `number` of `uses` is not exhausted, others being as in
-    `site`; at most MOST_HOSTS, which stands for "for ever".
+    """The most hosts with which resource `number` is not exhausted, others being as in `site`; at
+    most MOST_HOSTS, which stands for "for ever".
     """
 
     def exhausted(hosts: int) -> bool:
-        return uses(known, replace(site, hosts=hosts))[number].share > 1
+        return needs(known, replace(site, hosts=hosts)).uses[number].share > 1
 
     return bisect_left(range(1, MOST_HOSTS + 1), True, key=exhausted)
 
 
 def tables(known: Constants) -> list[Table]:
-    """The constants, the resources that can be exhausted, and all other figures."""
-    constants: list[Sequence[Cell]] = [
-        [name, _exact(value)] for name, value in asdict(known).items()
-    ]
-    found = [figures(known, site) for site in SITES]
-    means: list[Sequence[Cell]] = [[name, *(each[name] for each in found)] for name in found[0]]
-    return [
-        Table("the model's constants", ("constant", "value"), constants),
-        exhaustible(known),
-        Table("what else it means", ("what", *HEADS), means),
-    ]
-
-
-def _exact(value: float) -> str:
-    """Three digits that matter, also of a small value: it is multiplied by a large one."""
-    return f"{value:.3g}" if value < 1 else shown(float(value))
-
-
-def exhaustible(known: Constants) -> Table:
-    """Each thing at each size, with its share, and the most hosts that it is enough for."""
-    columns = ("what", "there is", *HEADS, "lasts for hosts")
-    table = Table("what can be exhausted, and its share", columns)
-    for number, used in enumerate(zip(*(uses(known, site) for site in SITES), strict=True)):
+    """The constants; the resources that can be exhausted, the share that is used and the most hosts
+    that each is enough for; and all other figures. For 10, 100 and 1,000 hosts.
+    """
+    sites = [Site(hosts) for hosts in (10, 100, 1000)]
+    heads = [f"{site.hosts:,} hosts" for site in sites]
+    found = [needs(known, site) for site in sites]
+    constants = Table("the model's constants", ("constant", "value"))
+    for name, value in asdict(known).items():
+        # Three digits that matter, also of a small value: it is multiplied by a large one.
+        text = f"{value:.3g}" if value < 1 else shown(float(value))
+        constants.rows.append([name, text])
+    columns = ("what", "there is", *heads, "lasts for hosts")
+    exhaustible = Table("what can be exhausted, and its share", columns)
+    for number, used in enumerate(zip(*(each.uses for each in found), strict=True)):
         shares = [f"{shown(use.used)} ({100 * use.share:,.0f} %)" for use in used]
-        last = lasts(known, SITES[0], number)
+        last = lasts(known, sites[0], number)
         most = "any" if last == MOST_HOSTS else f"{last:,}"
-        table.rows.append([used[0].name, shown(used[0].capacity), *shares, most])
-    table.notes += [verdict(known, site) for site in SITES]
-    return table
+        exhaustible.rows.append([used[0].name, shown(used[0].capacity), *shares, most])
+    exhaustible.notes += [
+        f"{head}: {verdict(each.uses)}" for head, each in zip(heads, found, strict=True)
+    ]
+    means = Table("what else it means", ("what", *heads))
+    for name in found[0].figures:
+        means.rows.append([name, *(each.figures[name] for each in found)])
+    return [constants, exhaustible, means]
 
 
-def verdict(known: Constants, site: Site) -> str:
+def verdict(uses: Sequence[Use]) -> str:
     """In words: everything that is exhausted, worst first, and the nearest to it."""
-    ordered = sorted(uses(known, site), key=lambda use: use.share, reverse=True)
+    ordered = sorted(uses, key=lambda use: use.share, reverse=True)
     beyond = [f"{use.name} ({use.share:,.1f} times)" for use in ordered if use.share > 1]
     within = [f"{use.name} ({100 * use.share:,.0f} %)" for use in ordered if use.share <= 1]
-    said = f"{site.hosts:,} hosts: exhausted: {', '.join(beyond) or 'nothing'}"
+    said = f"exhausted: {', '.join(beyond) or 'nothing'}"
     return "; next: ".join([said, *within[:1]])

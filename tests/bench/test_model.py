@@ -24,13 +24,13 @@ TEN, HUNDRED, THOUSAND = (Site(hosts) for hosts in (10, 100, 1000))
 
 
 def uses(site: Site, known: Constants = KNOWN) -> dict[str, model.Use]:
-    return {use.name: use for use in model.uses(known, site)}
+    return {use.name: use for use in model.needs(known, site).uses}
 
 
 def test_the_arithmetic_of_a_hundred_hosts() -> None:
-    assert (HUNDRED.peers, HUNDRED.requests_s) == (600, 30_000)
     used = {name: use.used for name, use in uses(HUNDRED).items()}
-    figures = model.figures(KNOWN, HUNDRED)
+    figures = model.needs(KNOWN, HUNDRED).figures
+    assert (figures["instances"], figures["requests/s"]) == (600, 30_000)
     # A request: 0.7 x 100 + 0.3 x 200 us, and 600 x 0.05 us for the choice.
     assert figures["the choice of an instance, us a request"] == pytest.approx(30)
     assert used["proxy: cores of nginx"] == pytest.approx(30_000 * 160e-6)
@@ -67,8 +67,8 @@ def test_what_costs_more_uses_more_somewhere(name: str) -> None:
     """Every constant that is measured counts: none is asked for and then left out."""
 
     def figures(known: Constants) -> list[float]:
-        found = [use.share for use in model.uses(known, HUNDRED)]
-        return found + list(model.figures(known, HUNDRED).values())
+        found = model.needs(known, HUNDRED)
+        return [use.share for use in found.uses] + list(found.figures.values())
 
     dearer = replace(KNOWN, **{name: 2 * getattr(KNOWN, name)})
     pairs = list(zip(figures(KNOWN), figures(dearer), strict=True))
@@ -78,15 +78,16 @@ def test_what_costs_more_uses_more_somewhere(name: str) -> None:
 
 
 def test_the_bottleneck_is_named_first() -> None:
-    assert "exhausted: database: connections (1.5 times)" in model.verdict(KNOWN, TEN)
+    assert "exhausted: database: connections (1.5 times)" in model.tables(KNOWN)[1].notes[0]
     pooled = replace(THOUSAND, max_connections=100_000)
-    assert "exhausted: proxy: cores of nginx (16.1 times), " in model.verdict(KNOWN, pooled)
+    said = model.verdict(list(uses(pooled).values()))
+    assert said.startswith("exhausted: proxy: cores of nginx (16.1 times), ")
     share = uses(pooled)["proxy: cores of nginx"].share
     assert share == pytest.approx(300_000 * (130 + 300) / 1e6 / 8)
 
 
 def test_proxies_are_whole_ones() -> None:
-    found = [model.figures(KNOWN, site) for site in (TEN, HUNDRED, THOUSAND)]
+    found = [model.needs(KNOWN, site).figures for site in (TEN, HUNDRED, THOUSAND)]
     assert [one["proxies, if only nginx's cores counted"] for one in found] == [1, 1, 17]
 
 
@@ -115,7 +116,7 @@ def test_what_the_code_fixes_is_as_the_code_has_it() -> None:
 
 
 def test_each_thing_at_each_size_and_how_far_it_lasts() -> None:
-    found = {row[0]: row[1:] for row in model.exhaustible(KNOWN).rows}
+    found = {row[0]: row[1:] for row in model.tables(KNOWN)[1].rows}
     assert len(found) == len(uses(TEN))
     connections = ["200", "300 (150 %)", "3,000 (1,500 %)", "30,000 (15,000 %)", "6"]
     assert found["database: connections"] == connections
@@ -123,7 +124,7 @@ def test_each_thing_at_each_size_and_how_far_it_lasts() -> None:
 
 
 def test_the_notes_name_all_that_is_exhausted_and_what_comes_next() -> None:
-    ten, hundred, thousand = model.exhaustible(KNOWN).notes
+    ten, hundred, thousand = model.tables(KNOWN)[1].notes
     assert ten.startswith("10 hosts: exhausted: database: connections (1.5 times); next: ")
     assert "cores" not in hundred.partition("; next")[0]
     named = thousand.partition("; next")[0]
