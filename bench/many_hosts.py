@@ -11,12 +11,12 @@ the addresses of four instances that cost next to nothing, so real requests are 
 
 import secrets
 import socket
-import subprocess
 import threading
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from http.client import HTTPConnection, HTTPException
 from itertools import cycle
@@ -52,22 +52,18 @@ ASK_S = 10.0
 LARGEST = 40_000
 
 
-def lines(host: int, instances: int) -> tuple[str, ...]:
-    """What a host on paper says of its instances; all lines are about as long as real ones."""
+def announcement(host: int, instances: int, number: int) -> bytes:
+    """One datagram of a host on paper; all lines are about as long as real ones."""
     address = f"127.1.{host // 250}.{host % 250 + 1}"
-    return tuple(
-        f"api api-{number}.app-{host:04} {address}:{8100 + number} 1 up {1_000_000 + host}"
-        for number in range(1, instances + 1)
+    lines = tuple(
+        f"api api-{each}.app-{host:04} {address}:{8100 + each} 1 up {1_000_000 + host}"
+        for each in range(1, instances + 1)
     )
+    return pack(KEY, Announcement(f"app-{host:04}", 1, number, lines))
 
 
 # The size of a datagram without its lines: the signature and the head.
-HEAD_BYTES = len(pack(KEY, Announcement("app-0000", 1, 1, ())))
-
-
-def announcement(host: int, instances: int, number: int) -> bytes:
-    """One datagram of a host on paper."""
-    return pack(KEY, Announcement(f"app-{host:04}", 1, number, lines(host, instances)))
+HEAD_BYTES = len(announcement(0, 0, 1))
 
 
 class Heard(NamedTuple):
@@ -143,22 +139,18 @@ def lived(sizes: Sequence[int], instances: int, settings: Sequence[str]) -> Iter
                 speaking(port, hosts, instances) as said,
                 running_stack(folder / f"proxy-{hosts}", mine) as stack,
             ):
-                yield _watched(stack, hosts, said)
-
-
-def _watched(stack: Stack, hosts: int, said: list[int]) -> Lived:
-    members = programs(stack)[WATCH]
-    clock.pause(SETTLE_S)
-    before, spoken, began = cpu_s(members), said[0], clock.now()
-    looks = []
-    for _ in range(LOOKS):
-        clock.pause(LIVED_S / LOOKS)
-        looks.append(peer_table.look(stack.home.internal_socket))
-    took = clock.now() - began
-    used = (cpu_s(members) - before) / took
-    known = len(looks[-1].peers) if looks[-1] else 0
-    fresh = sum(look.fresh for look in looks if look) / LOOKS
-    return Lived(hosts, (said[0] - spoken) / took, used, known, fresh)
+                members = programs(stack)[WATCH]
+                clock.pause(SETTLE_S)
+                before, spoken, began = cpu_s(members), said[0], clock.now()
+                looks = []
+                for _ in range(LOOKS):
+                    clock.pause(LIVED_S / LOOKS)
+                    looks.append(peer_table.look(stack.home.internal_socket))
+                took = clock.now() - began
+                used = (cpu_s(members) - before) / took
+                known = len(looks[-1].peers) if looks[-1] else 0
+                fresh = sum(look.fresh for look in looks if look) / LOOKS
+                yield Lived(hosts, (said[0] - spoken) / took, used, known, fresh)
 
 
 @contextmanager
@@ -202,96 +194,84 @@ class Told(NamedTuple):
 
 
 def told(rounds: int, settings: Sequence[str]) -> tuple[list[Told], int]:
-    """A row for each size, and the most peers that nginx takes (LARGEST: no limit was found)."""
+    """A row for each size, and the most peers that nginx takes (LARGEST: no limit was found).
+
+    nginx runs with the watched balancer and one worker. At the end it has complained of nothing but
+    Lua: a table that is too large makes that fail, and the bench looks for this size.
+    """
     with (
         temporary_folder() as folder,
         free_ports() as ports,
         proxies.supervised(folder / "instances", ports[:INSTANCES], 1, "bench.fast"),
-        nginx_alone(folder / "home", settings) as (stack, nginx),
+        free_ports() as own,
     ):
-        addresses = [f"127.0.0.1:{port}" for port in ports[:INSTANCES]]
-        rows = [_told(stack, nginx, size, addresses, rounds) for size in TOLD_SIZES]
-        # To the hundred.
-        sizes = range(TOLD_SIZES[-1], LARGEST, 100)
-        first = bisect_left(sizes, True, key=lambda size: not _taken(stack, size, addresses))
-        return rows, sizes[max(0, first - 1)]
-
-
-@contextmanager
-def nginx_alone(
-    folder: Path, settings: Sequence[str]
-) -> Iterator[tuple[Stack, subprocess.Popen[bytes]]]:
-    """nginx with the watched balancer and one worker; at the end it has complained of nothing.
-
-    But of Lua it may: a table that is too large makes it fail, and the bench looks for that size.
-    """
-    with free_ports() as ports:
-        stack = Stack(folder, ports, ["proxy.workers=1", *settings])
+        stack = Stack(folder / "home", own, ["proxy.workers=1", *settings])
         stack.expected_alerts = "lua"
         home = stack.home
         make_folders(home)
         write_all(render_nginx(topology.load(ROOT / "stack.toml", stack.settings), user="root"))
         prepare_run(home)
         command = (find_nginx("nginx", ""), "-p", home.path, "-c", home.nginx_conf)
-        with started(command, folder / "output.log") as nginx:
+        addresses = [f"127.0.0.1:{port}" for port in ports[:INSTANCES]]
+        with started(command, home.path / "output.log") as nginx:
             wait_until("nginx answers", lambda: peer_table.look(home.internal_socket))
-            yield stack, nginx
+            rows = [_told(stack, nginx.pid, crowd(size, addresses), rounds) for size in TOLD_SIZES]
+            sizes = range(TOLD_SIZES[-1], LARGEST, 100)
+
+            def refused(size: int) -> bool:
+                return not _taken(home.internal_socket, crowd(size, addresses))
+
+            first = bisect_left(sizes, True, key=refused)
         stack.assert_nothing_left([])
+        return rows, sizes[max(0, first - 1)]
 
 
-def crowd(size: int, addresses: Sequence[str], boot: int) -> list[Peer]:
-    """So many peers; another `boot` makes another table of them."""
+def crowd(size: int, addresses: Sequence[str]) -> list[Peer]:
+    """So many peers."""
     return [
-        Peer("api", f"api-{at % 6 + 1}.app-{at // 6:04}", address, 1, "up", boot)
+        Peer("api", f"api-{at % 6 + 1}.app-{at // 6:04}", address, 1, "up", 1_000_000)
         for at, address in zip(range(size), cycle(addresses), strict=False)
     ]
 
 
-def _told(
-    stack: Stack,
-    nginx: subprocess.Popen[bytes],
-    size: int,
-    addresses: Sequence[str],
-    rounds: int,
-) -> Told:
-    tables = [peer_table.table(crowd(size, addresses, 1_000_000 + at)) for at in range(2)]
+def _told(stack: Stack, nginx: int, peers: Sequence[Peer], rounds: int) -> Told:
+    others = [replace(peer, boot=peer.boot + 1) for peer in peers]
+    tables = [peer_table.table(peers), peer_table.table(others)]
+    look = ("GET", "/nobody-1/")  # an instance by name: it is looked for among all
+    samples = []
     with closing(UnixConnection(stack.home.internal_socket, ASK_S)) as connection:
-        samples = [_times_ms(connection, tables[at % 2]) for at in range(TOLD_SAMPLES)]
-    put, first, second, again = map(median, zip(*samples, strict=True))
+        for at in range(TOLD_SAMPLES):
+            put = ("PUT", "/peers", tables[at % 2])
+            asked = [partial(_ask, connection, *words) for words in (put, look, look, put)]
+            samples.append([_us(call) / 1000 for call in asked])
+    put_ms, first_ms, second_ms, again_ms = map(median, zip(*samples, strict=True))
     used, rates = [], []
     for _ in range(rounds):
-        before = cpu_s(tree(nginx.pid))
+        before = cpu_s(tree(nginx))
         rate = wrk([stack.url + proxies.WHOAMI], CONNECTIONS, WRK_S)
-        used.append(1e6 * (cpu_s(tree(nginx.pid)) - before) / rate.requests)
+        used.append(1e6 * (cpu_s(tree(nginx)) - before) / rate.requests)
         rates.append(rate.per_s)
-    return Told(size, len(tables[0]), put, again, first - second, median(used), median(rates))
-
-
-def _times_ms(connection: HTTPConnection, text: str) -> list[float]:
-    """A PUT of another table, two looks at it, and a PUT of the same again."""
-    look = ("GET", "/nobody-1/")  # an instance by name: it is looked for among all
-    asked = (("PUT", "/peers", text), look, look, ("PUT", "/peers", text))
-    return [_us(partial(_ask, connection, *words)) / 1000 for words in asked]
+    times_ms = (put_ms, again_ms, first_ms - second_ms)
+    return Told(len(peers), len(tables[0]), *times_ms, median(used), median(rates))
 
 
 def _ask(connection: HTTPConnection, method: str, target: str, body: str | None = None) -> None:
     connection.request(method, target, body)
     answer = connection.getresponse()
     answer.read()
-    assert answer.status in (204, 404), f"{method} {target}: {answer.status}"
+    if answer.status not in (204, 404):
+        raise HTTPException(f"{method} {target}: {answer.status}")
 
 
-def _taken(stack: Stack, size: int, addresses: Sequence[str]) -> bool:
+def _taken(internal: Path, peers: Sequence[Peer]) -> bool:
     """Whether nginx tells of so many peers when it has been told of them."""
-    with closing(UnixConnection(stack.home.internal_socket, ASK_S)) as connection:
+    with closing(UnixConnection(internal, ASK_S)) as connection:
         try:
-            connection.request("PUT", "/peers", peer_table.table(crowd(size, addresses, size)))
-            if connection.getresponse().status != 204:
-                return False
+            _ask(connection, "PUT", "/peers", peer_table.table(peers))
         except (OSError, HTTPException):
             return False
-    told = peer_table.look(stack.home.internal_socket)
-    return told is not None and len(told.peers) == size
+    told = peer_table.look(internal)
+    return told is not None and len(told.peers) == len(peers)
 
 
 def one_send() -> int:
@@ -299,11 +279,7 @@ def one_send() -> int:
 
     A table must fit into it: watchdog/upstream.py gives a connection up that takes only a part.
     """
-    return bisect_left(range(1, 1 << 24), True, key=lambda size: not _fits(size))
-
-
-def _fits(size: int) -> bool:
-    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    here, there = socket.socketpair()
     with here, there:
         here.setblocking(False)
-        return here.send(bytes(size)) == size
+        return here.send(bytes(1 << 24))
