@@ -9,11 +9,8 @@ instances; then by one with its ledger on PostgreSQL. Every request is real: wrk
 the ledger, rows.
 """
 
-import os
 import re
 import secrets
-import signal
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
@@ -29,16 +26,16 @@ from bench.model import Constants
 from bench.proxies import WHOAMI
 from bench.usage import SMALL, cpu_s, temporary_folder, temporary_stack, tree
 from bulkhead.hosts import postgresql
+from bulkhead.hosts.postgresql import Postgresql
 from bulkhead.http_probe import ask_nginx
 from bulkhead.render.supervisor import NGINX
-from bulkhead.testing import Stack, free_ports, wait_until
+from bulkhead.testing import Stack, free_ports
 
 WORKERS, INSTANCES = (1, 2), (1, 2, 4)
 CROWD, SECONDS = 32, 2  # connections of wrk at once, and how long it sends
 WRITE = "/api/v1/entries"
 KEYED = Path(__file__).with_name("keyed.lua")
 COUNTERS = ("commits", "operations")
-NOBODY = 65534
 # Hosts x instances that the watchdog's own code is timed with; the first and the last of a host of
 # its usual size give the constants.
 HEARD = ((1, 6), (1, 64), (1, 600), (10, 6), (100, 6), (1000, 6))
@@ -244,25 +241,14 @@ def _stack(workers: int, instances: int, settings: Sequence[str]) -> AbstractCon
 
 
 @contextmanager
-def _postgresql() -> Iterator[tuple[int, list[str]]]:
+def _postgresql() -> Iterator[tuple[int, tuple[str, ...]]]:
     """A database server: its first process, and the settings of a stack whose ledger is there."""
-    programs = postgresql.programs()
-    other = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-    prefix = [] if os.geteuid() else other  # PostgreSQL refuses to run as root
     with temporary_folder() as folder, free_ports() as (port, *_):
-        password, data = folder / "password", folder / "data"
-        password.write_text(secrets.token_hex())
-        password.chmod(0o644)
-        if prefix:
-            os.chown(folder, NOBODY, NOBODY)
-        words = ["--username=bulkhead", f"--pwfile={password}", "--auth=scram-sha-256"]
-        words += ["--encoding=UTF8", "--locale=C", "--no-sync", f"--pgdata={data}"]
-        initdb = [*prefix, str(programs / "initdb"), *words]
-        subprocess.run(initdb, cwd=folder, capture_output=True, check=True)
-        address = ["-h", "127.0.0.1", "-p", str(port)]
-        server = [*prefix, str(programs / "postgres"), "-D", str(data), *address, "-k", ""]
-        with usage.started(server, folder / "log", folder=folder, stop=signal.SIGINT) as child:
-            asked = [str(programs / "pg_isready"), "-q", *address]
-            wait_until("PostgreSQL answers", lambda: not subprocess.call(asked), 60)
-            url = f"postgresql://bulkhead@127.0.0.1:{port}/postgres"
-            yield child.pid, [f"stack.ledger_url={url}", f"stack.ledger_password_file={password}"]
+        server = Postgresql(postgresql.programs(), folder, "127.0.0.1", port)
+        server.make(secrets.token_hex())
+        try:
+            server.start()
+            assert server.child
+            yield server.child.pid, server.ledger
+        finally:
+            server.stop()

@@ -14,7 +14,7 @@ from tempfile import mkdtemp
 
 from bulkhead.atomic import replace
 from bulkhead.hosts import netns, postgresql
-from bulkhead.hosts.interface import DATABASE, POSTGRESQL, PROXY, HostError, Hosts, run
+from bulkhead.hosts.interface import DATABASE, PROXY, HostError, Hosts, run
 from bulkhead.hosts.netns import Network, Throttle
 from bulkhead.hosts.postgresql import Postgresql
 from bulkhead.render.paths import Home
@@ -54,17 +54,13 @@ class Namespaces(Hosts):
         self._throttles: dict[str, Throttle] = {}
         self._links = Network(folder / NETWORK, [PROXY, DATABASE, *names])
         programs = postgresql.programs()  # before there is anything to be left behind
-        self._database = Postgresql(
-            programs, _open_folder(folder), self._inside(DATABASE), self.address(DATABASE)
-        )
-        password = str(self._database.password_file)
-        ledger = f"postgresql://bulkhead@{self.address(DATABASE)}:{POSTGRESQL}/bulkhead"
-        self._ledger = (f"stack.ledger_url={ledger}", f"stack.ledger_password_file={password}")
+        address, inside = self.address(DATABASE), self._inside(DATABASE)
+        self._database = Postgresql(programs, _open_folder(folder), address, inside=inside)
         self.proxy = Home(folder / PROXY)
         self.homes = {name: Home(folder / name) for name in names}
         self.url = f"http://{self.address(PROXY)}:{LISTEN}"
         self.network = self._links.network
-        self.export = [*EXPORT, ledger, password]
+        self.export = [*EXPORT, self._database.url, str(self._database.password_file)]
 
     def start_all(self) -> None:
         """Make the network, then the database, the proxy, and the application hosts at once."""
@@ -209,7 +205,7 @@ class Namespaces(Hosts):
         yield f'hosts.tell=["{self.address(PROXY)}:{HEAR}"]'
         yield f"hosts.url={self.url}"
         yield from (f"services.{service}.host={address}" for service in self._topology.services)
-        yield from self._ledger
+        yield from self._database.ledger
         yield f"stack.session_key_file={self._folder / SESSION_KEY}"
 
 

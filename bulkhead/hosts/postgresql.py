@@ -4,6 +4,7 @@ import os
 import pwd
 import subprocess
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from signal import SIGINT
 
@@ -39,19 +40,32 @@ def programs() -> Path:
 class Postgresql:
     """One cluster in `folder`, which other users than root may enter.
 
-    `programs` is the folder of PostgreSQL's own programs. `inside` is the start of a command that
-    is to run on its host, and `address` is that host's.
+    `programs` is the folder of PostgreSQL's own programs, `inside` the start of a command that is
+    to run on its host, `ledger` the settings of a stack that uses it. As root, it runs as another.
     """
 
-    def __init__(self, programs: Path, folder: Path, inside: Sequence[str], address: str) -> None:
+    def __init__(
+        self,
+        programs: Path,
+        folder: Path,
+        address: str,
+        port: int = POSTGRESQL,
+        inside: Sequence[str] = (),
+    ) -> None:
         """Nothing is made yet."""
         self.password_file = folder / "password"
+        self.url = f"postgresql://bulkhead@{address}:{port}/bulkhead"
+        self.ledger = (
+            f"stack.ledger_url={self.url}",
+            f"stack.ledger_password_file={self.password_file}",
+        )
+        self.child: subprocess.Popen[bytes] | None = None
         self._folder = folder
         self._data = folder / "data"
         self._programs = programs
         self._inside = inside
         self._address = address
-        self._child: subprocess.Popen[bytes] | None = None
+        self._port = port
 
     def make(self, password: str) -> None:
         """Make the cluster, with a user and an empty database of the name `bulkhead`.
@@ -59,11 +73,12 @@ class Postgresql:
         Raises:
             HostError: with PostgreSQL's message.
         """
-        user = _user()
         self.password_file.write_text(password)
         self.password_file.chmod(0o600)
-        for path in (self._folder, self.password_file):
-            os.chown(path, user.pw_uid, user.pw_gid)
+        if os.geteuid() == 0:
+            user = _user()
+            for path in (self._folder, self.password_file):
+                os.chown(path, user.pw_uid, user.pw_gid)
         self._carry_out(
             *("initdb", f"--pgdata={self._data}", "--username=bulkhead", "--encoding=UTF8"),
             *(f"--pwfile={self.password_file}", "--locale=C", "--auth=scram-sha-256"),
@@ -81,25 +96,18 @@ class Postgresql:
             StartError: with the end of its output.
         """
         log = self._folder / "log"
-        options = (
-            "listen_addresses=*",
-            "unix_socket_directories=",
-            f"max_connections={CONNECTIONS}",
-        )
-        chosen = [word for option in options for word in ("-c", option)]
+        words = ["-D", str(self._data), "--unix_socket_directories=", f"--port={self._port}"]
+        words += [f"--listen_addresses={self._address}", f"--max_connections={CONNECTIONS}"]
         with log.open("ab") as out:
-            self._child = child = subprocess.Popen(
-                [*self._inside, *self._command("postgres", "-D", str(self._data), *chosen)],
+            self.child = child = subprocess.Popen(
+                [*self._inside, *self._command("postgres", *words)],
                 cwd=self._folder,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
                 start_new_session=True,  # Ctrl-C is for us
             )
-
-        def is_open() -> bool:
-            return accepts(self._address, POSTGRESQL)
-
+        is_open = partial(accepts, self._address, self._port)
         wait_until(lambda: is_open() or child.poll() is not None, BOOT_S)
         if child.poll() is not None or not is_open():
             raise StartError("PostgreSQL did not start:", *tail(log))
@@ -110,8 +118,8 @@ class Postgresql:
         Raises:
             HostError: it does not end.
         """
-        if self._child:
-            self._child.send_signal(SIGINT)
+        if self.child:
+            self.child.send_signal(SIGINT)
         self.wait_ended()
 
     def wait_ended(self) -> None:
@@ -121,17 +129,17 @@ class Postgresql:
             HostError: it does not end.
         """
         try:
-            if self._child:
-                self._child.wait(STOP_S)
+            if self.child:
+                self.child.wait(STOP_S)
         except subprocess.TimeoutExpired:
             raise HostError(f"PostgreSQL does not end in {STOP_S} s") from None
 
     def answers(self) -> bool:
         """Whether it answers a query; a frozen one's kernel accepts, and no more."""
-        asked = ["--host", self._address, "--username=bulkhead", "--dbname=bulkhead"]
+        psql = (str(self._programs / "psql"), "--no-psqlrc", f"--dbname={self.url}")
         try:
             done = subprocess.run(
-                [str(self._programs / "psql"), "--no-psqlrc", "-qAt", *asked, "-c", "SELECT 1"],
+                [*psql, "-qAt", "-c", "SELECT 1"],
                 env={"PGPASSWORD": self.password_file.read_text(), "PGCONNECT_TIMEOUT": "2"},
                 capture_output=True,
                 timeout=ANSWER_S,  # PGCONNECT_TIMEOUT ends with the connection
@@ -142,9 +150,12 @@ class Postgresql:
         return done.returncode == 0
 
     def _command(self, program: str, *words: str) -> list[str]:
+        command = [str(self._programs / program), *words]
+        if os.geteuid():
+            return command
         user = _user()
         drop = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
-        return ["setpriv", *drop, str(self._programs / program), *words]
+        return ["setpriv", *drop, *command]
 
     def _carry_out(self, *words: str, text: str = "") -> None:
         run(self._command(*words), INIT_S, what=words[0], text=text, folder=self._folder)
