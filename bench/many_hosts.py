@@ -1,12 +1,7 @@
-"""What the instances of many other hosts cost a proxy's watchdog and its nginx.
+"""What the instances of many other hosts cost a proxy's watchdog and its nginx (docs/scale.md).
 
-The watchdog hears of them twice: its own code, called by itself and timed, and a real watchdog with
-nginx beside it. The hosts exist on paper only: one sender speaks for all of them, as often as each
-of them would, and every instance is said to be at an address of loopback.
-
-nginx is told of them, makes its lists of them, and chooses one: it runs alone with the rendered
-configuration and one worker, and the measurement is its watchdog. All peers are `up`, and stand at
-the addresses of four instances that cost next to nothing, so real requests are chosen for.
+The hosts exist on paper only: one sender speaks for all of them, and the peers that nginx is told
+of stand at the addresses of four instances that cost next to nothing, so that it can choose them.
 """
 
 import secrets
@@ -196,8 +191,8 @@ class Told(NamedTuple):
 def told(rounds: int, settings: Sequence[str]) -> tuple[list[Told], int]:
     """A row for each size, and the most peers that nginx takes (LARGEST: no limit was found).
 
-    nginx runs with the watched balancer and one worker. At the end it has complained of nothing but
-    Lua: a table that is too large makes that fail, and the bench looks for this size.
+    nginx runs with one worker and without its watchdog. It may complain of Lua, which fails with a
+    table that is too large.
     """
     with (
         temporary_folder() as folder,

@@ -1,18 +1,12 @@
-"""How the parts of a stack grow with it, and what that means for 10, 100 and 1,000 hosts.
+"""What a stack carries and spends on a request as it grows, and the constants of model.py.
 
-Measured: what a stack carries and spends on a request (here), what other hosts cost a proxy's
-watchdog and nginx (many_hosts.py), how long an account takes (accounting.py). Reckoned with these
-constants: model.py. How to read all of it: docs/scale.md.
-
-What is carried: by one stack for each number of nginx's workers, scaled to each number of
-instances; then by one with its ledger on PostgreSQL. Every request is real: wrk, nginx, Tornado,
-the ledger, rows.
+The other constants come from many_hosts.py and accounting.py. How to read it: docs/scale.md.
 """
 
 import re
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from statistics import median
@@ -45,6 +39,7 @@ LIVED, OF_A_HOST = (1, 100, 750, 800, 1000), 6
 ACCOUNTED = 100_000
 HEARD_COLUMNS = ("hosts", "instances each", "bytes", "alone us", "one more us", "table us")
 LIVED_COLUMNS = ("hosts", "announcements/s", "cores", "nginx knows", "looks that were fresh")
+ACCOUNT_COLUMNS = ("s", "MB", "client row", "proxy row", "service rows")
 TOLD_COLUMNS = ("peers", "bytes", "PUT ms", "again ms", "take ms", "nginx us a request", "per s")
 
 
@@ -128,8 +123,14 @@ def measure(rounds: int, settings: Sequence[str]) -> Iterator[Table]:
     note = f"one send takes {send_bytes:,} bytes; nginx takes {most:,} peers"
     title = "nginx with so many peers, one worker"
     yield Table(title, TOLD_COLUMNS, [*told], [note])
-    account, account_s = _account()
-    yield account
+    with temporary_folder() as folder:
+        run, _ = accounting.make(folder, ACCOUNTED)
+        account_s = median(accounting.measured(run)[0] for _ in range(accounting.ROUNDS))
+        files = (run.client_rows, run.proxy_rows, run.service_rows)
+        rows = [path.stat().st_size / ACCOUNTED for path in files]
+        size = run.account.stat().st_size / 1e6
+    title = f"the account of {ACCOUNTED:,} requests; rows in bytes a request"
+    yield Table(title, ACCOUNT_COLUMNS, [[account_s, size, *rows]])
     yield from model.tables(constants(carried, heard, lived, told, send_bytes, account_s))
 
 
@@ -199,26 +200,11 @@ def carried_table(carried: Sequence[Carried], rounds: int) -> Table:
     return table
 
 
-def _account() -> tuple[Table, float]:
-    """The account of a made-up run: seconds, and bytes a request of each observer's rows."""
-    with temporary_folder() as folder:
-        run, _ = accounting.make(folder, ACCOUNTED)
-        took = [accounting.measured(run)[0] for _ in range(accounting.ROUNDS)]
-        files = (run.client_rows, run.proxy_rows, run.service_rows)
-        rows = [path.stat().st_size / ACCOUNTED for path in files]
-        size = run.account.stat().st_size / 1e6
-    table = Table(
-        f"the account of {ACCOUNTED:,} requests; rows in bytes a request",
-        ("s", "MB", "client row", "proxy row", "service rows"),
-        [[median(took), size, *rows]],
-    )
-    return table, median(took)
-
-
 def carry(rounds: int, settings: Sequence[str]) -> Iterator[Carried]:
     """Every combination on SQLite, and the largest of them on PostgreSQL too."""
     for workers in WORKERS:
-        with _stack(workers, INSTANCES[0], settings) as stack:
+        own = (f"proxy.workers={workers}", *SMALL)
+        with temporary_stack(*own, "services.api.instances=1", *settings) as stack:
             for instances in INSTANCES:
                 stack.bulkhead("scale", f"api={instances}")
                 setting = Setting(stack, "SQLite", workers, instances)
@@ -227,17 +213,12 @@ def carry(rounds: int, settings: Sequence[str]) -> Iterator[Carried]:
             if workers == WORKERS[-1]:
                 yield setting.measure(True, 1, rounds)
     with (
-        _postgresql() as (server, own),
-        _stack(workers, instances, [*own, *settings]) as stack,
+        _postgresql() as (server, ledger),
+        temporary_stack(*own, *ledger, f"services.api.instances={instances}", *settings) as stack,
     ):
         setting = Setting(stack, "PostgreSQL", workers, instances, server)
         yield setting.measure(True, CROWD, rounds)
         yield setting.measure(True, 1, rounds)
-
-
-def _stack(workers: int, instances: int, settings: Sequence[str]) -> AbstractContextManager[Stack]:
-    own = (f"proxy.workers={workers}", f"services.api.instances={instances}", *SMALL)
-    return temporary_stack(*own, *settings)
 
 
 @contextmanager
