@@ -6,14 +6,9 @@
     python -m bench --rounds 5 --set proxy.balancer=nginx cost
     python -m bench --markdown scale             tables as docs/scale.md has them
 
-Parts: commands, recovery, kill-storm, all-down, hang, roll, cost, instances, scale, idle,
-accounting (--full: with 5,000,000 requests as well), load (the load generators); `failover` is the
-three that compare with the peers. What each of them measures, and how to read it: docs/bench.md; of
-`scale`: docs/scale.md.
-
-Absolute times drift from machine to machine and from hour to hour; only the ratios count.
-Every stack that is measured is its own, on free ports, and is gone afterwards. The figures go to
-var/bench/<time>.json as well, part by part.
+`failover` is kill-storm, all-down and hang, which compare with the peers. What each part measures,
+and how to read it: docs/bench.md, docs/scale.md. Every stack that is measured is its own, on free
+ports, and is gone afterwards. The figures go to var/bench/<time>.json as well, part by part.
 """
 
 import argparse
@@ -26,6 +21,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -46,18 +42,10 @@ VERSIONS = {
 }
 ROUNDS = 3
 
-Part = Callable[[argparse.Namespace], Iterator[Table]]
-
-
-def compared(scenario: str, asked: argparse.Namespace) -> Iterator[Table]:
-    """One scenario against the peers; a round of it takes minutes, so there is one by default."""
-    return failover.measure(scenario, asked.rounds or 1, asked.only, asked.set)
-
-
-PARTS: dict[str, Part] = {
+PARTS: dict[str, Callable[[argparse.Namespace], Iterator[Table]]] = {
     "commands": lambda asked: stack.measure_commands(asked.rounds or ROUNDS, asked.set),
     "recovery": lambda asked: recovery.measure(asked.rounds or recovery.ROUNDS, asked.set),
-    **{name: partial(compared, name) for name in SCENARIOS},
+    **{name: partial(failover.measure, name) for name in SCENARIOS},
     "roll": lambda asked: stack.measure_roll(asked.rounds or ROUNDS, asked.set),
     "cost": lambda asked: cost.measure(asked.rounds or ROUNDS, asked.set),
     "instances": lambda asked: stack.measure_instances(asked.rounds or 1, asked.set),
@@ -72,8 +60,7 @@ GROUPS = {"failover": list(SCENARIOS), "all": list(PARTS)}
 def main() -> int:
     """Measure what the command line names, or everything; 4 when a program is missing."""
     asked = parsed()
-    # Where Debian keeps nginx and HAProxy.
-    os.environ["PATH"] = f"{os.environ.get('PATH', '')}:/usr/sbin"
+    os.environ["PATH"] = f"{os.environ.get('PATH', '')}:/usr/sbin"  # Debian's nginx and HAProxy
     missing = [name for name in PROGRAMS if not shutil.which(name)]
     if missing:
         print(f"bench: missing: apt-get install {' '.join(missing)}", file=sys.stderr)
@@ -121,16 +108,13 @@ def parsed() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     names = [*PARTS, *GROUPS]
-    parser.add_argument("parts", nargs="*", metavar="WHAT", help=", ".join(names))
+    parser.add_argument("parts", nargs="*", choices=names, metavar="WHAT", help=", ".join(names))
     parser.add_argument("--rounds", type=int, default=0, help="how often, instead of the default")
     parser.add_argument("--only", action="append", default=[], help="a proxy's name (failover)")
     parser.add_argument("--set", action="append", default=[], help="KEY=VALUE for every stack")
     parser.add_argument("--full", action="store_true", help="accounting: 5,000,000 requests too")
     parser.add_argument("--markdown", action="store_true", help="tables to be pasted into a page")
     asked = parser.parse_args()
-    unknown = set(asked.parts) - set(names)
-    if unknown:
-        parser.error(f"{', '.join(sorted(unknown))}: must be of {', '.join(names)}")
     parts = asked.parts or ["all"]
     asked.parts = [part for name in parts for part in GROUPS.get(name, [name])]
     return asked
@@ -138,22 +122,17 @@ def parsed() -> argparse.Namespace:
 
 def described() -> dict[str, str]:
     """The machine, without which figures mean nothing: cores, load, kernel, versions."""
-    return {
+    found = {
         "cores": str(os.cpu_count()),
         "load average": f"{os.getloadavg()[0]:.1f}",
         "kernel": platform.release(),
         "Python": platform.python_version(),
-        **{name: first_line(command) for name, command in VERSIONS.items()},
     }
-
-
-def first_line(command: list[str]) -> str:
-    """The first line that a program prints, on either stream; "" when it cannot be run."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-    except OSError:
-        return ""
-    return (done.stdout + done.stderr).partition("\n")[0].strip()
+    for name, command in VERSIONS.items():
+        with suppress(OSError):
+            done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+            found[name] = (done.stdout + done.stderr).partition("\n")[0].strip()
+    return found
 
 
 def interrupted(_number: int, _frame: object) -> None:

@@ -1,19 +1,20 @@
 """Kill-storm, all-down and hang: bulkhead and its peers under the same load and the same faults.
 
-Every row is a fresh set-up: a proxy, four API instances, and a supervisor that restarts them. With
-several rounds, a row is about the requests of all of them. How to read it: docs/bench.md.
+How to read it: docs/bench.md.
 """
 
 import signal
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 from bench import proxies
-from bench.figures import Cell, Figures, Table, figures, shown
+from bench.figures import Figures, Table, figures, shown
 from bench.load import RATE, TIMEOUT_S, open_loop
 from bench.usage import instance, temporary_folder
 from bulkhead import clock, proc
@@ -21,7 +22,8 @@ from bulkhead.records import ClientRow
 from bulkhead.testing import free_ports, running_stack, wait_until
 
 NAMES = ("api-1", "api-2", "api-3", "api-4")
-STORM_S, STORM_EVERY_S = 15.0, 0.3
+STORM_TURNS, STORM_EVERY_S = 50, 0.3
+STORM_S = STORM_TURNS * STORM_EVERY_S
 BLOWS, BLOWS_EVERY_S = 8, 2.0
 HANG_S = 8.0
 
@@ -48,20 +50,15 @@ class Scenario(NamedTuple):
     inflict: Callable[[int], str]
 
 
-def kill_storm(supervisord: int) -> str:
-    """SIGKILL to one instance after another, whether or not the last one is back."""
-    turns = round(STORM_S / STORM_EVERY_S)
-    every = _every(STORM_EVERY_S, turns)
-    killed = sum(_kill(supervisord, NAMES[number % len(NAMES)]) for number in every)
-    return f"{killed} of {turns}"
-
-
-def all_down(supervisord: int) -> str:
-    """SIGKILL to all instances at once, again and again."""
-    every = _every(BLOWS_EVERY_S, BLOWS)
-    killed = sum(_kill(supervisord, name) for _ in every for name in NAMES)
-    clock.pause(BLOWS_EVERY_S)
-    return f"{killed} of {BLOWS * len(NAMES)}"
+def killed(every_s: float, blows: Sequence[Sequence[str]], supervisord: int) -> str:
+    """SIGKILL to the instances of each blow, one blow every `every_s`."""
+    began, met = clock.now(), 0
+    for number, names in enumerate(blows, 1):
+        for name in names:
+            victim = instance(supervisord, name)
+            met += bool(victim and proc.send(victim, signal.SIGKILL))
+        clock.pause(max(0.0, began + number * every_s - clock.now()))
+    return f"{met} of {sum(map(len, blows))}"
 
 
 def hang(supervisord: int) -> str:
@@ -75,32 +72,19 @@ def hang(supervisord: int) -> str:
 
 
 SCENARIOS = {
+    # One after another, whether or not the last one is back.
     "kill-storm": Scenario(
         f"one of four instances SIGKILLed every {STORM_EVERY_S:g} s, for {STORM_S:g} s",
         STORM_S,
-        kill_storm,
+        partial(killed, STORM_EVERY_S, [[NAMES[turn % 4]] for turn in range(STORM_TURNS)]),
     ),
     "all-down": Scenario(
         f"all four SIGKILLed at once, {BLOWS} times, {BLOWS_EVERY_S:g} s apart",
         BLOWS * BLOWS_EVERY_S,
-        all_down,
+        partial(killed, BLOWS_EVERY_S, [NAMES] * BLOWS),
     ),
     "hang": Scenario(f"one of four SIGSTOPped for {HANG_S:g} s", HANG_S, hang),
 }
-
-
-def _kill(supervisord: int, name: str) -> bool:
-    """Whether there was an instance of that name to kill."""
-    victim = instance(supervisord, name)
-    return bool(victim and proc.send(victim, signal.SIGKILL))
-
-
-def _every(seconds: float, times: int) -> Iterator[int]:
-    """0, 1, ... `times` - 1, so far apart, however long the work between takes."""
-    began = clock.now()
-    for number in range(times):
-        clock.pause(max(0.0, began + number * seconds - clock.now()))
-        yield number
 
 
 class SetUp(NamedTuple):
@@ -128,23 +112,28 @@ def set_ups(scenario: str) -> list[SetUp]:
     return rows
 
 
-def measure(
-    name: str, rounds: int, only: Sequence[str], settings: Sequence[str]
-) -> Iterator[Table]:
-    """One scenario with every set-up, or with those that `only` names."""
+def measure(name: str, asked: Namespace) -> Iterator[Table]:
+    """One scenario with every set-up, or with those that the command line names.
+
+    A round takes minutes, so there is one by default.
+    """
     scenario = SCENARIOS[name]
     table = Table(
         f"{name}: {scenario.story}; {RATE} requests/s, all of them harmless to repeat", COLUMNS
     )
     by_set_up: dict[SetUp, Figures] = {}
     for set_up in set_ups(name):
-        if only and set_up.name not in only:
+        if asked.only and set_up.name not in asked.only:
             continue
         print(f"  {name}: {set_up.name}, {set_up.supervisor}", flush=True)
-        done = [_round(set_up, scenario, settings) for _ in range(rounds)]
+        done = [_round(set_up, scenario, asked.set) for _ in range(asked.rounds or 1)]
         sent, spans, met = zip(*done, strict=True)
         found = by_set_up[set_up] = figures(chain.from_iterable(sent), spans)
-        table.rows.append(_cells(set_up, found, met))
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in found.kinds.items())
+        share = 100 * found.failed / max(found.sent, 1)
+        cells = (set_up.name, set_up.supervisor, found.sent, found.failed, share, found.p50_ms)
+        more = (found.p99_ms, found.p999_ms, found.worst_ms, found.rate)
+        table.rows.append([*cells, *more, ", ".join(dict.fromkeys(met)), kinds or "-"])
         details = {"set-up": set_up.name, "by": set_up.supervisor}
         table.details.append(details | asdict(found))
     table.notes += [NOTE, *comparison(by_set_up)]
@@ -161,35 +150,21 @@ def comparison(by_set_up: dict[SetUp, Figures]) -> list[str]:
         if set_up.peer:
             failures = _standing(ours.failed, theirs.failed)
             worst = _standing(ours.worst_ms, theirs.worst_ms)
+            # A proxy that answers few may answer them soon.
+            share = 100 * (1 - theirs.failed / max(theirs.sent, 1))
+            of_those = f", of the {share:.1f} % that it answered well" if theirs.failed else ""
             said.append(
                 f"against {set_up.name} ({set_up.supervisor}): {failures} in failures "
                 f"({ours.failed:,} to {theirs.failed:,}), {worst} in worst latency "
-                f"({shown(ours.worst_ms)} to {shown(theirs.worst_ms)} ms{_of_those(theirs)})"
+                f"({shown(ours.worst_ms)} to {shown(theirs.worst_ms)} ms{of_those})"
             )
     return said
-
-
-def _of_those(theirs: Figures) -> str:
-    """What a worst latency leaves out: a proxy that answers few may answer them soon."""
-    if not theirs.failed:
-        return ""
-    return f", of the {100 * (1 - theirs.failed / theirs.sent):.1f} % that it answered well"
 
 
 def _standing(ours: float | None, theirs: float | None) -> str:
     if ours == theirs:
         return "level"
     return "ahead" if theirs is None or (ours is not None and ours < theirs) else "BEHIND"
-
-
-def _cells(set_up: SetUp, found: Figures, met: Sequence[str]) -> list[Cell]:
-    kinds = ", ".join(f"{kind} {count:,}" for kind, count in found.kinds.items())
-    share = 100 * found.failed / max(found.sent, 1)
-    return [
-        *(set_up.name, set_up.supervisor, found.sent, found.failed, share),
-        *(found.p50_ms, found.p99_ms, found.p999_ms, found.worst_ms, found.rate),
-        *(", ".join(dict.fromkeys(met)), kinds or "-"),
-    ]
 
 
 def _round(
