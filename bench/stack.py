@@ -10,7 +10,7 @@ from statistics import median
 import psutil
 
 from bench.cost import in_turn, wrk
-from bench.figures import Figures, Table, figures, finite, shown
+from bench.figures import Cell, Figures, Table, figures, finite, shown
 from bench.load import open_loop
 from bench.proxies import WHOAMI
 from bench.usage import SMALL, cpu_s, programs, pss_mb, temporary_stack, tree, wake_ups
@@ -25,7 +25,6 @@ VERBS = ("up", "up, when it is up", "status", "reload", "down")
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 RELOADS = 3
 PATIENCE = ("services.api.boot_s=60",)
-INSTANCES_COLUMNS = ("instances", "up to ready s", "PSS MB", "of an instance", "reload s")
 # Idle.
 SETTLE_S, IDLE_S = 3.0, 10.0
 # A roll under load.
@@ -39,15 +38,6 @@ ROLL_COLUMNS = (
 )
 
 
-def measure_commands(rounds: int, settings: Sequence[str]) -> Iterator[Table]:
-    """How long the commands take, and how many requests per second a stack carries."""
-    with temporary_stack(*settings) as stack:
-        stack.bulkhead("down")
-        yield _times(stack, rounds)
-        stack.bulkhead("up")
-        yield _rates(stack, rounds)
-
-
 def timed(stack: Stack, verb: str) -> float:
     """Seconds that one command takes, the start of its Python included."""
     began = time.monotonic()
@@ -55,35 +45,35 @@ def timed(stack: Stack, verb: str) -> float:
     return time.monotonic() - began
 
 
-def _times(stack: Stack, rounds: int) -> Table:
-    table = Table(f"time of a command, median of {rounds}", ["command", "s"])
-    verbs = {name: partial(timed, stack, name.partition(",")[0]) for name in VERBS}
-    for name, seconds in in_turn(rounds, verbs).items():
-        table.rows.append([name, median(seconds)])
-    return table
-
-
-def _rates(stack: Stack, rounds: int) -> Table:
-    instances = [f"http://127.0.0.1:{port}{WHOAMI}" for port in stack.ports[1:5]]
-    urls = {
-        "one instance directly": instances[:1],
-        "all four instances directly": instances,
-        "through nginx, to all four": [stack.url + WHOAMI],
-        "nginx alone (a static file)": [stack.url + "/robots.txt"],
-    }
-    loads = {name: partial(wrk, each, CONNECTIONS, RATE_S) for name, each in urls.items()}
-    rates_of = {
-        name: [rate.per_s for rate in found] for name, found in in_turn(rounds, loads).items()
-    }
-    base = median(rates_of["all four instances directly"])
+def measure_commands(rounds: int, settings: Sequence[str]) -> Iterator[Table]:
+    """How long the commands take, and how many requests per second a stack carries."""
+    with temporary_stack(*settings) as stack:
+        stack.bulkhead("down")
+        verbs = {name: partial(timed, stack, name.partition(",")[0]) for name in VERBS}
+        times = Table(f"time of a command, median of {rounds}", ["command", "s"])
+        for name, seconds in in_turn(rounds, verbs).items():
+            times.rows.append([name, median(seconds)])
+        yield times
+        stack.bulkhead("up")
+        instances = [f"http://127.0.0.1:{port}{WHOAMI}" for port in stack.ports[1:5]]
+        urls = {
+            "one instance directly": instances[:1],
+            "all four instances directly": instances,
+            "through nginx, to all four": [stack.url + WHOAMI],
+            "nginx alone (a static file)": [stack.url + "/robots.txt"],
+        }
+        loads = {name: partial(wrk, each, CONNECTIONS, RATE_S) for name, each in urls.items()}
+        found = in_turn(rounds, loads)
     table = Table(
         f"requests per second, median of {rounds} x {RATE_S} s, {CONNECTIONS} connections",
         ["what", "per s", "least", "most", "of all four directly"],
     )
-    for name, rates in rates_of.items():
+    base = median(rate.per_s for rate in found["all four instances directly"])
+    for name, each in found.items():
+        rates = [rate.per_s for rate in each]
         middle = median(rates)
         table.rows.append([name, middle, min(rates), max(rates), middle / base])
-    return table
+    yield table
 
 
 def measure_instances(rounds: int, settings: Sequence[str]) -> Iterator[Table]:
@@ -94,33 +84,27 @@ def measure_instances(rounds: int, settings: Sequence[str]) -> Iterator[Table]:
     table = Table(
         f"Tornado instances beside one gunicorn: up (median of {rounds}), memory, "
         f"reload (median of {RELOADS})",
-        INSTANCES_COLUMNS,
+        ["instances", "up to ready s", "PSS MB", "of an instance", "reload s"],
     )
     alone = 0.0
     for size in SIZES:
-        up, memory, reload = sized(size, rounds, settings)
-        each = (memory - alone) / (size - 1) if alone else None
+        own = f"services.api.instances={size}"
+        ups = []
+        with temporary_stack(own, *SMALL, *PATIENCE, *settings) as stack:
+            for _ in range(rounds):
+                stack.bulkhead("down")
+                ups.append(timed(stack, "up"))
+            memory = pss_mb(tree(stack.supervisord))
+            reload = median(timed(stack, "reload") for _ in range(RELOADS))
+        each: Cell = (memory - alone) / (size - 1) if alone else "-"
         alone = alone or memory
-        table.rows.append([size, up, memory, "-" if each is None else each, reload])
-        print(f"  instances: {size} instances, up in {up:.2f} s", flush=True)
+        table.rows.append([size, median(ups), memory, each, reload])
+        print(f"  instances: {size} instances, up in {median(ups):.2f} s", flush=True)
     table.notes.append(
         "PSS: a page that several processes share counts once. `of an instance`: what each one "
         "after the first adds. Commands include the start of their Python."
     )
     yield table
-
-
-def sized(size: int, rounds: int, settings: Sequence[str]) -> tuple[float, float, float]:
-    """Seconds of up, MB, and seconds of a reload, of a stack of `size` Tornado instances."""
-    ups = []
-    own = f"services.api.instances={size}"
-    with temporary_stack(own, *SMALL, *PATIENCE, *settings) as stack:
-        for _ in range(rounds):
-            stack.bulkhead("down")
-            ups.append(timed(stack, "up"))
-        memory = pss_mb(tree(stack.supervisord))
-        reload = median(timed(stack, "reload") for _ in range(RELOADS))
-    return median(ups), memory, reload
 
 
 def measure_idle(settings: Sequence[str]) -> Iterator[Table]:
@@ -153,7 +137,11 @@ def measure_roll(rounds: int, settings: Sequence[str]) -> Iterator[Table]:
     with temporary_stack(f"services.api.instances={ROLLED}", *settings) as stack:
         for number in range(1, rounds + 1):
             folder = stack.home.path.parent
-            capacity = learn(stack, folder / f"learn-{number}")
+            learning = WARM_S + LEARN_S + 1
+            with open_loop(stack.url, folder / f"learn-{number}", learning, KNOWN_RATE) as finish:
+                clock.pause(WARM_S)
+                capacity = KNOWN_RATE / (psutil.cpu_percent(LEARN_S) / 100)
+                finish()
             took, before, during = roll(stack, folder / f"roll-{number}", SHARE * capacity)
             ratio = math.inf  # when the p99 of either is never
             if before.p99_ms and during.p99_ms:
@@ -165,15 +153,6 @@ def measure_roll(rounds: int, settings: Sequence[str]) -> Iterator[Table]:
             table.rows.append([*cells, failed, *times])
     table.notes.append(f"median of p99 during / before: {shown(finite(median(ratios)))}")
     yield table
-
-
-def learn(stack: Stack, load: Path) -> float:
-    """The requests per second that would keep all processors busy, by how busy a few keep them."""
-    with open_loop(stack.url, load, WARM_S + LEARN_S + 1, KNOWN_RATE) as finish:
-        clock.pause(WARM_S)
-        busy = psutil.cpu_percent(LEARN_S) / 100
-        finish()
-    return KNOWN_RATE / busy
 
 
 def roll(stack: Stack, load: Path, rate: float) -> tuple[float, Figures, Figures]:
