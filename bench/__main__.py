@@ -44,7 +44,7 @@ ROUNDS = 3
 
 PARTS: dict[str, Callable[[argparse.Namespace], Iterator[Table]]] = {
     "commands": lambda asked: stack.measure_commands(asked.rounds or ROUNDS, asked.set),
-    "recovery": lambda asked: recovery.measure(asked.rounds or recovery.ROUNDS, asked.set),
+    "recovery": lambda asked: recovery.measure(asked.rounds, asked.set),
     **{name: partial(failover.measure, name) for name in SCENARIOS},
     "roll": lambda asked: stack.measure_roll(asked.rounds or ROUNDS, asked.set),
     "cost": lambda asked: cost.measure(asked.rounds or ROUNDS, asked.set),

@@ -1,8 +1,4 @@
-"""What a proxy costs per request, against asking the instances directly.
-
-Once the instances are Tornado, once they cost next to nothing (fast.py), so that the figures are
-those of the proxy. All set-ups are up at once.
-"""
+"""What a proxy costs per request, against asking the instances directly (docs/bench.md)."""
 
 import re
 import subprocess
@@ -49,12 +45,21 @@ class Way(NamedTuple):
 
 
 def measure(rounds: int, settings: Sequence[str]) -> Iterator[Table]:
-    """A table for each kind of instance."""
+    """A table for each kind of instance: medians, and ratios to the direct way."""
     for backend, module in BACKENDS.items():
         with temporary_folder() as folder, ExitStack() as running:
             chosen = list(ways(running, folder, module, settings))
             samples = in_turn(rounds, {way.name: way.measure for way in chosen})
-        yield table(backend, samples, rounds)
+        load = f"median of {rounds} x {SECONDS} s, {CONNECTIONS} connections"
+        table = Table(f"cost of a proxy, {backend}: {load}", COLUMNS)
+        columns = {name: list(zip(*rows, strict=True)) for name, rows in samples.items()}
+        direct_s, direct_us, _ = map(median, columns["direct"])
+        for name, values in columns.items():
+            per_s, alone_us, cpu_ms = map(median, values)
+            cells = (per_s, per_s / direct_s, alone_us, alone_us - direct_us, cpu_ms)
+            table.rows.append([name, *cells])
+            table.details.append({"way": name, "per_s": values[0], "alone_us": values[1]})
+        yield table
 
 
 def in_turn(rounds: int, measures: Mapping[str, Callable[[], Value]]) -> dict[str, list[Value]]:
@@ -81,22 +86,6 @@ def ways(running: ExitStack, folder: Path, module: str, settings: Sequence[str])
         proxy = proxies.proxy(peer, folder / f"proxy-{port}", port, instances)
         served = running.enter_context(proxy)
         yield Way(peer.name, [f"http://127.0.0.1:{port}"], tree(served.pid))
-
-
-def table(backend: str, samples: Mapping[str, Sequence[tuple[float, ...]]], rounds: int) -> Table:
-    """Medians and ratios."""
-    made = Table(
-        f"cost of a proxy, {backend}: median of {rounds} x {SECONDS} s, {CONNECTIONS} connections",
-        COLUMNS,
-    )
-    columns = {name: list(zip(*rows, strict=True)) for name, rows in samples.items()}
-    direct_s, direct_us, _ = map(median, columns["direct"])
-    for name, values in columns.items():
-        per_s, alone_us, cpu_ms = map(median, values)
-        cells = (per_s, per_s / direct_s, alone_us, alone_us - direct_us, cpu_ms)
-        made.rows.append([name, *cells])
-        made.details.append({"way": name, "per_s": values[0], "alone_us": values[1]})
-    return made
 
 
 class Rate(NamedTuple):

@@ -4,10 +4,9 @@ It sends each request exactly once and measures from the planned moment: a proxy
 same load as one that does not, and the requests that wait because of it count.
 
 `measure` is about the load generators themselves: what they cost, against an nginx that only says
-200. The CPU time is that of the whole Locust process, its start included. The closed loops send as
-fast as they can; the open loop has a schedule that it can hardly keep to. How exactly it keeps to
-one is measured at half the rate that it reached. It all needs one core for itself and one for
-nginx; other work on the machine makes the figures worse.
+200. The processor time is that of the whole Locust process, its start included. The closed loops
+send as fast as they can; the open loop has a schedule that it can hardly keep to. How exactly it
+keeps to one is measured at half the rate that it reached.
 """
 
 import json
@@ -51,13 +50,8 @@ def open_loop(
     """
     folder.mkdir()
     out = RunDir(folder)
-    asked = {
-        "rate": rate,
-        "mix": MIX,
-        "request_timeout_s": TIMEOUT_S,
-        "connections": CONNECTIONS,
-        "load_s": seconds,
-    }
+    asked: dict[str, object] = {"rate": rate, "load_s": seconds, "mix": MIX}
+    asked |= {"request_timeout_s": TIMEOUT_S, "connections": CONNECTIONS}
     options = ["--headless", "--only-summary", "--users", "1", "--host", url]
     with Swarm(OPEN, options, asked, 1, ROOT, out) as swarm:
         swarm.start()
@@ -122,7 +116,7 @@ def _carried_out(
     An arrival of the open loop that found no connection in time counts as failed, and costs a row
     all the same.
     """
-    before = _cpu_s()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with temporary_folder() as home:
         settings = home / "settings.json"
         settings.write_text(json.dumps(asked))
@@ -134,9 +128,5 @@ def _carried_out(
             stderr=subprocess.DEVNULL,
         )
     sent = sum(entry["num_requests"] - entry["num_failures"] for entry in json.loads(said))
-    return sent, _cpu_s() - before
-
-
-def _cpu_s() -> float:
-    """Processor time of all children that have ended."""
-    return sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return sent, sum(after[:2]) - sum(before[:2])

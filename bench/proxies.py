@@ -1,13 +1,13 @@
 """The peers: HAProxy, Caddy and nginx with stock settings, in front of instances of their own.
 
-Their configurations are templates in bench/peers/, each line with its reason. The instances are
-kept by a plain supervisord, or by nobody where none of them dies.
+Their configurations are templates in bench/peers/, each line with its reason. A plain supervisord
+keeps the instances.
 """
 
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from http.client import HTTPConnection
@@ -33,21 +33,13 @@ class Peer(NamedTuple):
 
     name: str
     template: str
-    command: Callable[[Path], list[str | Path]]
+    command: str
 
 
 PEERS = (
-    Peer(
-        "stock nginx",
-        "nginx-stock.conf.j2",
-        lambda file: ["nginx", "-p", file.parent, "-e", file.parent / "error.log", "-c", file],
-    ),
-    Peer("HAProxy", "haproxy.cfg.j2", lambda file: ["haproxy", "-db", "-f", file]),
-    Peer(
-        "Caddy",
-        "Caddyfile.j2",
-        lambda file: ["caddy", "run", "--adapter", "caddyfile", "--config", file],
-    ),
+    Peer("stock nginx", "nginx-stock.conf.j2", "nginx -p {folder} -e {folder}/error.log -c {file}"),
+    Peer("HAProxy", "haproxy.cfg.j2", "haproxy -db -f {file}"),
+    Peer("Caddy", "Caddyfile.j2", "caddy run --adapter caddyfile --config {file}"),
 )
 
 
@@ -58,23 +50,17 @@ def proxy(
     file = _render(peer.template, folder, instances, port=port, workers=WORKERS)
     # Caddy is a Go program: GOMAXPROCS is its number of workers. It keeps what it likes in HOME.
     variables = {"HOME": str(folder), "GOMAXPROCS": str(WORKERS), "PATH": os.environ["PATH"]}
-    return _serving(peer.command(file), folder, [port], variables)
+    command = [word.format(file=file, folder=folder) for word in peer.command.split()]
+    return _serving(command, folder, [port], variables)
 
 
 def supervised(
     folder: Path, instances: Sequence[int], startsecs: int, module: str = TORNADO
 ) -> AbstractContextManager[subprocess.Popen[bytes]]:
     """A supervisord with the API instances `instances`, all of them ready."""
-    file = _render(
-        "supervisord.conf.j2",
-        folder,
-        instances,
-        checkout=ROOT,
-        python=sys.executable,
-        root=os.geteuid() == 0,
-        startsecs=startsecs,
-        module=module,
-    )
+    host = {"checkout": ROOT, "python": sys.executable, "root": os.geteuid() == 0}
+    own = {"startsecs": startsecs, "module": module}
+    file = _render("supervisord.conf.j2", folder, instances, **host, **own)
     supervisord = Path(sys.executable).with_name("supervisord")
     return _serving([supervisord, "-n", "-c", file], folder, instances)
 

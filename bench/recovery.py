@@ -1,7 +1,6 @@
 """Kill to serving: how long an instance is away, against a bare boot of the very same program.
 
-Watched from outside by connecting. Each round kills one of each in two whole stacks, one of them
-without a watchdog, and starts the command of an instance by hand. How to read it: docs/bench.md.
+How it is measured, and how to read it: docs/bench.md.
 """
 
 import random
@@ -16,7 +15,7 @@ from typing import NamedTuple
 import psutil
 
 from bench.figures import Table
-from bench.usage import instance, kill, started, temporary_folder, tree
+from bench.usage import instance, started, temporary_folder, tree
 from bulkhead import clock, http_probe, proc
 from bulkhead.proc import Process
 from bulkhead.testing import Stack, free_ports, running_stack, wait_until
@@ -80,21 +79,15 @@ def watch(address: str, began: float, old: Set[int]) -> Return:
     raise RuntimeError(f"{address} was not back within {LONGEST_S:g} s")
 
 
-class Command(NamedTuple):
-    """One program: its words, its environment and its folder."""
-
-    words: list[str]
-    environment: dict[str, str]
-    folder: Path
-
-
-def bare(process: Process) -> Command:
-    """The application of a process by itself: started as it was, but heard by nobody."""
+def bare(process: Process) -> tuple[list[str], dict[str, str], Path]:
+    """What starts the application of a process by itself, heard by nobody: its command, environment
+    and folder.
+    """
     seen = psutil.Process(process.pid)
-    environment = seen.environ()
-    if "NOTIFY_SOCKET" in environment:  # it still speaks, to nobody
-        environment["NOTIFY_SOCKET"] += ".nobody"
-    return Command(seen.cmdline(), environment, Path(seen.cwd()))
+    variables = seen.environ()
+    if "NOTIFY_SOCKET" in variables:  # it still speaks, to nobody
+        variables["NOTIFY_SOCKET"] += ".nobody"
+    return seen.cmdline(), variables, Path(seen.cwd())
 
 
 # By what was killed, and what brought it back.
@@ -118,24 +111,22 @@ def measure(rounds: int, settings: Sequence[str]) -> Iterator[Table]:
         samples: Found = defaultdict(list)
         began = clock.now()
         for number in range(rounds):
-            one_round(samples, number, {BULKHEAD: ours, PLAIN: plain})
-            for at, (kind, command) in enumerate(commands.items(), len(commands) * number):
-                boot = booted(command, f"127.0.0.1:{spare[at]}", folder / "bare.log")
-                samples[kind, BARE].append(boot)
+            turn, other = number % INSTANCES + 1, (number + 2) % INSTANCES + 1
+            for by, stack in ((BULKHEAD, ours), (PLAIN, plain)):
+                victims = (f"api-{turn}", f"web-{turn}", f"web-{other}")
+                for kind, name in zip(VICTIMS, victims, strict=True):
+                    back = killed(stack, name, worker=kind == VICTIMS[2])
+                    samples[kind, by].append(back)
+            for at, kind in enumerate(commands, len(commands) * number):
+                command, variables, place = commands[kind]
+                variables["BULKHEAD_ADDRESS"] = address = f"127.0.0.1:{spare[at]}"
+                booted = clock.now()
+                with started(command, folder / "bare.log", variables, place, signal.SIGKILL):
+                    samples[kind, BARE].append(watch(address, booted, set()))
             # Not in step with anything that happens once a second.
             jitter = random.Random(number).random()
             clock.pause(max(0.0, began + (number + 1) * ROUND_S - clock.now()) + jitter)
     yield table(samples, rounds)
-
-
-def one_round(samples: Found, number: int, stacks: dict[str, Stack]) -> None:
-    """Every kill once in each stack."""
-    turn, other = number % INSTANCES + 1, (number + 2) % INSTANCES + 1
-    for name, stack in stacks.items():
-        kills = zip(VICTIMS, (f"api-{turn}", f"web-{turn}", f"web-{other}"), strict=True)
-        for kind, victim in kills:
-            back = killed(stack, victim, worker=kind == VICTIMS[2])
-            samples[kind, name].append(back)
 
 
 def leader(stack: Stack, name: str) -> Process:
@@ -150,15 +141,10 @@ def killed(stack: Stack, name: str, worker: bool) -> Return:
     if worker:
         victim = wait_until(f"a worker of {name}", lambda: proc.children(led.pid))[0]
     old = {member.pid for member in tree(led.pid)}
-    return watch(address, kill(victim), old)
-
-
-def booted(command: Command, address: str, log: Path) -> Return:
-    """Start a program by hand at `address` and see it serve."""
-    environment = command.environment | {"BULKHEAD_ADDRESS": address}
-    began = clock.now()
-    with started(command.words, log, environment, command.folder, signal.SIGKILL):
-        return watch(address, began, set())
+    sent = clock.now()
+    assert proc.send(victim, signal.SIGKILL), f"{victim} had gone already"
+    wait_until(f"the end of {victim}", lambda: proc.wait_gone(victim, 1))
+    return watch(address, sent, old)
 
 
 def table(returns: Found, rounds: int) -> Table:
@@ -168,16 +154,13 @@ def table(returns: Found, rounds: int) -> Table:
         boots = returns.get((kind, BARE)) or returns[VICTIMS[1], BARE]
         for name in (BARE, BULKHEAD, PLAIN):
             if samples := returns.get((kind, name)):
-                made.rows.append([kind, name, *figures(samples, boots)])
+                columns = list(zip(*samples, strict=True))
+                *first, silent = (1000 * median(times) for times in columns)
+                anew_ms = [1000 * sample.anew_s for sample in samples]
+                boot_ms = 1000 * median(sample.anew_s for sample in boots)
+                more = (min(anew_ms), max(anew_ms), silent, first[-1] / boot_ms)
+                made.rows.append([kind, name, *first, *more])
                 details = [sample._asdict() for sample in samples]
                 made.details.append({"killed": kind, "brought back by": name, "samples": details})
     made.notes.append(NOTE)
     return made
-
-
-def figures(samples: Sequence[Return], boots: Sequence[Return]) -> list[float]:
-    """The cells of one row after its names."""
-    accepts, answers, anew, silence = (1000 * median(times) for times in zip(*samples, strict=True))
-    anew_ms = [1000 * sample.anew_s for sample in samples]
-    boot = 1000 * median(sample.anew_s for sample in boots)
-    return [accepts, answers, anew, min(anew_ms), max(anew_ms), silence, anew / boot]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import psutil
 
-from bulkhead import clock, proc
+from bulkhead import proc
 from bulkhead.proc import Process
 from bulkhead.supervise.status import tail
-from bulkhead.testing import Stack, running_stack, wait_until
+from bulkhead.testing import Stack, running_stack
 
 TERM_S = 15
 # The pages are not asked for: one small instance of them is all that the topology needs.
@@ -92,14 +92,6 @@ def instance(supervisord: int, name: str) -> Process | None:
     children = proc.children(supervisord)
     named = (one for one in children if proc.variable(one, "BULKHEAD_INSTANCE") == name)
     return next(named, None)
-
-
-def kill(victim: Process) -> float:
-    """SIGKILL, and the wait for its end; the moment at which it was sent."""
-    sent = clock.now()
-    assert proc.send(victim, signal.SIGKILL), f"{victim} had gone already"
-    wait_until(f"the end of {victim}", lambda: proc.wait_gone(victim, 1))
-    return sent
 
 
 def tree(pid: int) -> list[psutil.Process]:

@@ -7,7 +7,7 @@ import pytest
 
 from bench import proxies
 from bench.cost import Rate, read_wrk
-from bench.recovery import Command, bare
+from bench.recovery import bare
 from bulkhead import proc
 from bulkhead.proc import Process
 from bulkhead.render.files import environment
@@ -44,9 +44,7 @@ def test_the_bare_program_is_a_running_one_that_nobody_hears(tmp_path: Path) -> 
         wait_until("its exec is over", lambda: proc.variable(process, "A"))
         found = bare(process)
         child.kill()
-    assert found == Command(
-        ["sleep", "60"], variables | {"NOTIFY_SOCKET": "/run/n.nobody"}, tmp_path
-    )
+    assert found == (["sleep", "60"], variables | {"NOTIFY_SOCKET": "/run/n.nobody"}, tmp_path)
 
 
 @pytest.mark.parametrize("peer", proxies.PEERS, ids=lambda peer: peer.name)
