@@ -1,8 +1,7 @@
 """How long the account of a run takes to make, and how much memory.
 
 Each size is a made-up run of so many requests with every observer's rows, 30 % of them writes, 2 %
-tried twice and 0.1 % failed, in a temporary folder that is gone afterwards. A process of its own
-makes each account, so that its peak of memory is its own.
+tried twice and 0.1 % failed.
 """
 
 import json
@@ -18,15 +17,7 @@ from typing import BinaryIO
 
 from bench.figures import Table
 from bench.usage import temporary_folder
-from bulkhead.records import (
-    ClientRow,
-    EffectRow,
-    EntryRow,
-    Event,
-    Found,
-    ProxyRow,
-    encode,
-)
+from bulkhead.records import ClientRow, EffectRow, EntryRow, Event, Found, ProxyRow, encode
 from bulkhead.rundir import RunDir
 from bulkhead.testing import ROOT
 from bulkhead.topology import parse as topology
@@ -55,14 +46,14 @@ def measure(full: bool) -> Iterator[Table]:
             written = sum(path.stat().st_size for path in folder.glob("*.jsonl")) / 1e6
             for _ in range(1 if size == FULL else ROUNDS):
                 seconds, peak = measured(run)
-                times = [seconds, seconds / size * 1e6]
                 account = run.account.stat().st_size / 1e6
-                table.rows.append([size, rows, written, *times, peak, account])
+                cells = (seconds, seconds / size * 1e6, peak, account)
+                table.rows.append([size, rows, written, *cells])
     yield table
 
 
 def measured(run: RunDir) -> tuple[float, float]:
-    """Seconds and peak MB of a process that makes the account, its start included."""
+    """Seconds and peak MB of a process of its own that makes the account, its start included."""
     began = time.monotonic()
     child = subprocess.Popen([sys.executable, "-c", BUILD, str(run.path)])
     _, status, used = os.wait4(child.pid, 0)
@@ -91,9 +82,9 @@ def make(folder: Path, size: int) -> tuple[RunDir, int]:
 
 
 def made_up(run: RunDir, size: int) -> Iterator[tuple[Path, object]]:
-    """The rows of all observers about requests of the mix, and in which file each belongs.
+    """The rows of all observers, which agree with each other, and in which file each belongs.
 
-    They agree with each other; ids are as long as the load generator's.
+    Ids are as long as the load generator's.
     """
     phases = [(0.0, "warmup"), (2.0, "baseline"), (7.0, "faults"), (27.0, "recovery")]
     for after, phase in sorted([*phases, (size / RATE, "end")]):
@@ -102,10 +93,9 @@ def made_up(run: RunDir, size: int) -> Iterator[tuple[Path, object]]:
     for number in range(size):
         at, took = START + number / RATE, 0.002 + 0.01 * chance.random()
         lot, retried_s = chance.random(), 0.0
-        served, other = number % INSTANCES, (number + 1) % INSTANCES
+        served, writes = number % INSTANCES, chance.random() < 0.3
         instance, pid = f"api-{served + 1}", FIRST_PORT + served
         boot = f"{pid}.77"
-        writes = chance.random() < 0.3
         status = 503 if lot < 0.001 else 201 if writes else 200
         applied = writes and status == 201
         id_ = f"{number % 500:016x}-{number}"
@@ -119,8 +109,8 @@ def made_up(run: RunDir, size: int) -> Iterator[tuple[Path, object]]:
         attempts = [(f"127.0.0.1:{pid}", str(status), "0.000", answered, answered)]
         if lot < 0.02:
             retried_s = 0.001
-            refused = (f"127.0.0.1:{FIRST_PORT + other}", "502", "-", "-", f"{retried_s:.3f}")
-            attempts.insert(0, refused)
+            other = f"127.0.0.1:{FIRST_PORT + (number + 1) % INSTANCES}"
+            attempts.insert(0, (other, "502", "-", "-", f"{retried_s:.3f}"))
         # nginx's lists of both.
         addrs, statuses, connect, header, response = map(", ".join, zip(*attempts, strict=True))
         yield run.client_rows, ClientRow(
@@ -140,11 +130,11 @@ def made_up(run: RunDir, size: int) -> Iterator[tuple[Path, object]]:
         )  # fmt: skip
         at += retried_s
         execution = {"id": id_, "n": number // INSTANCES + 1, "instance": instance, "pid": pid}
-        execution["boot"] = boot
+        begin = {"kind": "begin", "t": at + 0.2 * took, **execution, "boot": boot}
+        end = {"kind": "end", "t": at + 0.8 * took, **execution, "boot": boot, "status": status}
         asked = {"method": method, "target": target, "key": key or None}
-        done = {"status": status, "effect": "applied" if applied else "none"}
-        yield run.service_rows, {"kind": "begin", "t": at + 0.2 * took, **execution, **asked}
-        yield run.service_rows, {"kind": "end", "t": at + 0.8 * took, **execution, **done}
+        yield run.service_rows, begin | asked
+        yield run.service_rows, end | {"effect": "applied" if applied else "none"}
         if applied:
             yield run.effects, EffectRow(
                 seq=applied_so_far, request_id=id_, key=key, op="create", entry_id=entry,

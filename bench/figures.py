@@ -17,12 +17,10 @@ Cell = str | int | float | None
 
 @dataclass(frozen=True)
 class Figures:
-    """Of the requests planned in a span of time.
+    """Of the requests planned in a span of time (docs/bench.md).
 
-    `kinds` counts the failed ones by what the client saw: a kind of error, or a status. `p50_ms`
-    to `p999_ms` are the times within which that share of all requests was answered well, from
-    the planned moment. `worst_ms` is the longest that a good answer took, `rate` the good answers
-    per second of the span, `late_ms` what the load itself was behind its schedule (p99).
+    `kinds` counts the failed ones by what the client saw: a kind of error, or a status. `rate` are
+    good answers per second of the span, `late_ms` is what the load was behind its schedule (p99).
     """
 
     sent: int
@@ -39,15 +37,9 @@ class Figures:
 def figures(rows: Iterable[ClientRow], spans: Sequence[tuple[float, float]]) -> Figures:
     """The figures of the requests planned in any of `spans`, each start (included) and end."""
     chosen = [row for row in rows if any(start <= row.planned < end for start, end in spans)]
-    times_ms, kinds = [], Counter[str]()
-    for row in chosen:
-        if failure := _failure(row):
-            kinds[failure] += 1
-            times_ms.append(math.inf)
-        else:
-            times_ms.append(1000 * (row.done - row.planned))
-    times_ms.sort()
-    good = len(chosen) - kinds.total()
+    kinds = Counter(failure for row in chosen if (failure := _failure(row)))
+    good_ms = sorted(1000 * (row.done - row.planned) for row in chosen if not _failure(row))
+    times_ms = good_ms + [math.inf] * kinds.total()
     late = sorted(row.sent - row.planned for row in chosen if row.sent)
     return Figures(
         sent=len(chosen),
@@ -56,8 +48,8 @@ def figures(rows: Iterable[ClientRow], spans: Sequence[tuple[float, float]]) -> 
         p50_ms=finite(quantile(times_ms, 0.5)),
         p99_ms=finite(quantile(times_ms, 0.99)),
         p999_ms=finite(quantile(times_ms, 0.999)),
-        worst_ms=times_ms[good - 1] if good else None,
-        rate=good / sum(end - start for start, end in spans),
+        worst_ms=good_ms[-1] if good_ms else None,
+        rate=len(good_ms) / sum(end - start for start, end in spans),
         late_ms=1000 * quantile(late, 0.99),
     )
 
