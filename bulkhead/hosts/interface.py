@@ -25,13 +25,10 @@ POSTGRESQL = 5432
 
 @dataclass(frozen=True)
 class Host:
-    """A host as the target of a fault.
+    """A host as the target of a fault."""
 
-    `name` is part of the names of its instances, `word` is its name in a drill.
-    """
-
-    name: str
-    word: str
+    name: str  # a part of the names of its instances
+    word: str  # its name in a drill
 
 
 class HostError(BulkheadError):

@@ -3,7 +3,8 @@
 The network is a switch and a veth link from it to each host and to us. The switch is a bridge in a
 namespace of its own: this machine's packet filter, in which Docker may drop the traffic of a
 bridge, does not apply there. Only root may make one. Its names are written down before it is made,
-so that `remove` finds the leftovers of a killed process.
+so that `remove` finds the leftovers of a killed process. Everything that is made, removed, killed
+or frozen raises HostError where it fails.
 """
 
 import json
@@ -23,7 +24,8 @@ from bulkhead.hosts.interface import HostError, run
 from bulkhead.proc import Process
 
 # Networks to choose from, in the private range 10/8 (RFC 1918).
-NETWORKS = list(IPv4Network("10.203.0.0/16").subnets(new_prefix=24))
+BITS = 24
+NETWORKS = list(IPv4Network("10.203.0.0/16").subnets(new_prefix=BITS))
 IP_S = 30
 SWITCH = "switch"
 NAME = re.compile(r"bh\d+(-[a-z0-9-]+)?")  # of links and namespaces of a drill: with its pid
@@ -52,19 +54,14 @@ class Network:
         self.addresses = dict(zip(hosts, others, strict=True))
         self._file = file
         self._name = f"bh{os.getpid()}"
-        self._own_address = f"{first}/{chosen.prefixlen}"
-        self._bits = chosen.prefixlen
+        self._own_address = f"{first}/{BITS}"
 
     def namespace(self, host: str) -> str:
         """The name of a host's namespace."""
         return f"{self._name}-{host}"
 
     def make(self) -> None:
-        """Make all of it; every host is connected.
-
-        Raises:
-            HostError: the system refuses.
-        """
+        """Make all of it; every host is connected."""
         spaces = [self.namespace(host) for host in (*self.addresses, SWITCH)]
         # After a reboot there is nothing of it, so it need not outlive one.
         names = {"link": self._name, "namespaces": spaces}
@@ -82,7 +79,7 @@ class Network:
             ip("netns", "add", space)
             peer = ("type", "veth", "peer", "name", "eth0", "netns", space)
             ip("-n", switch, "link", "add", "name", host, *peer)
-            ip("-n", space, "address", "add", f"{address}/{self._bits}", "dev", "eth0")
+            ip("-n", space, "address", "add", f"{address}/{BITS}", "dev", "eth0")
             ip("-n", space, "link", "set", "lo", "up")
             ip("-n", space, "link", "set", "eth0", "up")
             self._attach(host)
@@ -111,11 +108,7 @@ def namespaces(file: Path) -> list[str]:
 
 
 def remove(file: Path) -> None:
-    """Remove the network that is written down in a file, if there is one; its hosts are dead.
-
-    Raises:
-        HostError: the system refuses.
-    """
+    """Remove the network that is written down in a file, if there is one; its hosts are dead."""
     if not file.exists():
         return
     link, _ = _names(file)
@@ -169,36 +162,24 @@ def members(space: str) -> list[Process]:
         wanted = (SPACES / space).stat().st_ino
     except FileNotFoundError:
         return []
-    found = []
-    for entry in os.listdir("/proc"):  # noqa: PTH208 - names only; a Path a process is slower
-        if entry.isdigit() and _inode(entry) == wanted and (one := proc.find(int(entry))):
-            found.append(one)
-    return sorted(found)
+    found = (proc.find(pid) for pid in proc.every_pid() if _inode(pid) == wanted)
+    return sorted(filter(None, found))
 
 
-def _inode(pid: str) -> int:
+def _inode(pid: int) -> int:
     try:
-        return os.stat(f"/proc/{pid}/ns/net").st_ino  # noqa: PTH116 - as above
+        return os.stat(f"/proc/{pid}/ns/net").st_ino  # noqa: PTH116 - a Path a process is slower
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return 0
 
 
 def kill(space: str) -> None:
-    """SIGKILL of every process.
-
-    Raises:
-        HostError: one of them lives on.
-    """
-
+    """SIGKILL of every process."""
     _send_until(space, SIGKILL, lambda _: False, "killed")
 
 
 def freeze(space: str) -> None:
-    """SIGSTOP of every process.
-
-    Raises:
-        HostError: one of them runs on.
-    """
+    """SIGSTOP of every process."""
     _send_until(space, SIGSTOP, proc.stopped, "stopped")
 
 
