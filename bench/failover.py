@@ -88,27 +88,22 @@ SCENARIOS = {
 
 
 class SetUp(NamedTuple):
-    """The subject of a row: bulkhead, or a peer and the `startsecs` of its plain supervisord."""
+    """The subject of a row: a proxy, and what restarts its instances; with `peer`, a plain
+    supervisord with these `startsecs`.
+    """
 
+    name: str = "bulkhead"
+    supervisor: str = "its watchdog"
     peer: proxies.Peer | None = None
     startsecs: int = 1
-
-    @property
-    def name(self) -> str:
-        """The proxy of the row."""
-        return self.peer.name if self.peer else "bulkhead"
-
-    @property
-    def supervisor(self) -> str:
-        """The supervisor that restarts its instances."""
-        return f"startsecs={self.startsecs}" if self.peer else "its watchdog"
 
 
 def set_ups(scenario: str) -> list[SetUp]:
     """The rows of a scenario. Where nothing dies, startsecs makes no difference."""
     rows = [SetUp()]
     for peer in proxies.PEERS:
-        rows += [SetUp(peer, startsecs) for startsecs in ((1,) if scenario == "hang" else (1, 0))]
+        for startsecs in (1,) if scenario == "hang" else (1, 0):
+            rows.append(SetUp(peer.name, f"startsecs={startsecs}", peer, startsecs))
     return rows
 
 

@@ -4,13 +4,12 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from statistics import median
 
 import psutil
 
 from bench.cost import in_turn, wrk
-from bench.figures import Cell, Figures, Table, figures, finite, shown
+from bench.figures import Cell, Table, figures, finite, shown
 from bench.load import open_loop
 from bench.proxies import WHOAMI
 from bench.usage import SMALL, cpu_s, programs, pss_mb, temporary_stack, tree, wake_ups
@@ -142,27 +141,23 @@ def measure_roll(rounds: int, settings: Sequence[str]) -> Iterator[Table]:
                 clock.pause(WARM_S)
                 capacity = KNOWN_RATE / (psutil.cpu_percent(LEARN_S) / 100)
                 finish()
-            took, before, during = roll(stack, folder / f"roll-{number}", SHARE * capacity)
+            rate, seconds = SHARE * capacity, WARM_S + BEFORE_S + 30
+            with open_loop(stack.url, folder / f"roll-{number}", seconds, rate) as finish:
+                clock.pause(WARM_S)
+                calm = clock.now()
+                clock.pause(BEFORE_S)
+                began = clock.now()
+                stack.bulkhead("roll", "api", session=True)  # as docs/operations.md advises
+                ended = clock.now()
+                sent = finish()
+            before, during = figures(sent, [(calm, began)]), figures(sent, [(began, ended)])
             ratio = math.inf  # when the p99 of either is never
             if before.p99_ms and during.p99_ms:
                 ratio = during.p99_ms / before.p99_ms
             ratios.append(ratio)
-            cells = (number, capacity, SHARE * capacity, took, during.sent)
+            cells = (number, capacity, rate, ended - began, during.sent)
             failed = before.failed + during.failed
             times = (before.p99_ms, during.p99_ms, during.worst_ms, finite(ratio))
             table.rows.append([*cells, failed, *times])
     table.notes.append(f"median of p99 during / before: {shown(finite(median(ratios)))}")
     yield table
-
-
-def roll(stack: Stack, load: Path, rate: float) -> tuple[float, Figures, Figures]:
-    """How long a roll took, and what clients got before and during it."""
-    with open_loop(stack.url, load, WARM_S + BEFORE_S + 30, rate) as finish:
-        clock.pause(WARM_S)
-        calm = clock.now()
-        clock.pause(BEFORE_S)
-        began = clock.now()
-        stack.bulkhead("roll", "api", session=True)  # as docs/operations.md advises
-        ended = clock.now()
-        sent = finish()
-    return ended - began, figures(sent, [(calm, began)]), figures(sent, [(began, ended)])

@@ -7,7 +7,7 @@ from bench.failover import SetUp
 from bench.figures import Figures
 
 OURS = Figures(6000, 0, {}, 3, 20, 90, 300, 300, 1)
-PEER = SetUp(proxies.PEERS[1], 0)
+PEER = SetUp("HAProxy", "startsecs=0", proxies.PEERS[1], 0)
 
 
 def said(failed: int, worst_ms: float | None) -> str:
