@@ -26,7 +26,7 @@ http {{
     client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
     uwsgi_temp_path {folder}; scgi_temp_path {folder};
     add_header X-Request-ID $http_x_request_id;
-    add_header X-Instance {instance}; add_header X-Boot {boot};
+    add_header X-Instance {identity.instance}; add_header X-Boot {identity.boot};
     server {{ listen {address}; location / {{ return 200 "<html></html>"; }} }}
 }}
 """
@@ -40,10 +40,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         conf = Path(name) / "nginx.conf"
         address = os.environ["BULKHEAD_ADDRESS"]
-        text = CONF.format(
-            folder=name, address=address, instance=identity.instance, boot=identity.boot
-        )
-        conf.write_text(text)
+        conf.write_text(CONF.format(folder=name, address=address, identity=identity))
         # It must not outlive this process, however that ends.
         end_with_it = ("setpriv", "--pdeathsig", "KILL")
         command = [*end_with_it, "nginx", "-p", name, "-e", "stderr", "-c", str(conf)]

@@ -29,7 +29,7 @@ WHOAMI = "/api/v1/whoami"
 
 
 class Peer(NamedTuple):
-    """One proxy: the template of its configuration, and how it is run with the rendered file."""
+    """One proxy: the template of its configuration, and how it is run with the rendered `file`."""
 
     name: str
     template: str
@@ -47,49 +47,47 @@ def proxy(
     peer: Peer, folder: Path, port: int, instances: Sequence[int]
 ) -> AbstractContextManager[subprocess.Popen[bytes]]:
     """Run `peer` at `port` in front of `instances`, which are ports on loopback."""
-    file = _render(peer.template, folder, instances, port=port, workers=WORKERS)
     # Caddy is a Go program: GOMAXPROCS is its number of workers. It keeps what it likes in HOME.
     variables = {"HOME": str(folder), "GOMAXPROCS": str(WORKERS), "PATH": os.environ["PATH"]}
-    command = [word.format(file=file, folder=folder) for word in peer.command.split()]
-    return _serving(command, folder, [port], variables)
+    values = {"port": port, "workers": WORKERS}
+    command = peer.command.split()
+    return _serving(command, peer.template, folder, instances, [port], values, variables)
 
 
 def supervised(
     folder: Path, instances: Sequence[int], startsecs: int, module: str = TORNADO
 ) -> AbstractContextManager[subprocess.Popen[bytes]]:
     """A supervisord with the API instances `instances`, all of them ready."""
-    host = {"checkout": ROOT, "python": sys.executable, "root": os.geteuid() == 0}
-    own = {"startsecs": startsecs, "module": module}
-    file = _render("supervisord.conf.j2", folder, instances, **host, **own)
-    supervisord = Path(sys.executable).with_name("supervisord")
-    return _serving([supervisord, "-n", "-c", file], folder, instances)
-
-
-def _render(template: str, folder: Path, ports: Sequence[int], **values: object) -> Path:
-    """Make `folder`, and in it the file of a template about the instances at `ports`."""
-    folder.mkdir()
-    folder.chmod(0o711)  # nginx's workers are not root, and pass through here
-    file = folder / template.removesuffix(".j2")
-    addresses = [f"127.0.0.1:{port}" for port in ports]
-    text = environment(TEMPLATES).get_template(template)
-    file.write_text(text.render(folder=folder, addresses=addresses, **values))
-    return file
+    values: dict[str, object] = {"checkout": ROOT, "python": sys.executable}
+    values |= {"root": os.geteuid() == 0, "startsecs": startsecs, "module": module}
+    command = [str(Path(sys.executable).with_name("supervisord")), "-n", "-c", "{file}"]
+    return _serving(command, "supervisord.conf.j2", folder, instances, instances, values)
 
 
 @contextmanager
 def _serving(
-    command: Sequence[str | Path],
+    command: Sequence[str],
+    template: str,
     folder: Path,
+    instances: Sequence[int],
     ports: Sequence[int],
+    values: Mapping[str, object],
     variables: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program until the API answers at all of its ports."""
+    """Run a program with the file of a template until the API answers at all of `ports`."""
+    folder.mkdir()
+    folder.chmod(0o711)  # nginx's workers are not root, and pass through here
+    file = folder / template.removesuffix(".j2")
+    addresses = [f"127.0.0.1:{port}" for port in instances]
+    text = environment(TEMPLATES).get_template(template)
+    file.write_text(text.render(folder=folder, addresses=addresses, **values))
     log = folder / "output.log"
-    with started(command, log, variables) as child:
+    words = [word.format(file=file, folder=folder) for word in command]
+    with started(words, log, variables) as child:
 
         def answers(port: int) -> bool:
             if not proc.find(child.pid):
-                raise RuntimeError("\n".join([f"{command[0]} has ended:", *tail(log)]))
+                raise RuntimeError("\n".join([f"{words[0]} has ended:", *tail(log)]))
             return ask(HTTPConnection("127.0.0.1", port, timeout=2), WHOAMI).status == 200
 
         for port in ports:

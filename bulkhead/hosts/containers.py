@@ -301,6 +301,5 @@ def containers(project: str, service: str) -> list[str]:
     wanted = ["--filter", f"{label}.project={project}", "--filter", f"{label}.service={service}"]
     form = '{{.Label "com.docker.compose.container-number"}} {{.Names}}'
     lines = docker("ps", "--all", *wanted, "--format", form).splitlines()
-    return [
-        name for _, name in sorted((int(number), name) for number, name in map(str.split, lines))
-    ]
+    numbered = sorted((int(number), name) for number, name in map(str.split, lines))
+    return [name for _, name in numbered]

@@ -54,8 +54,11 @@ class Namespaces(Hosts):
         self._throttles: dict[str, Throttle] = {}
         self._links = Network(folder / NETWORK, [PROXY, DATABASE, *names])
         programs = postgresql.programs()  # before there is anything to be left behind
+        made = Path(mkdtemp(prefix=OPEN))
+        made.chmod(0o755)  # others may enter it, as they may not enter a home
+        replace(folder / DATABASE_FOLDER, str(made), durable=True)  # so that it is removed
         address, inside = self.address(DATABASE), self._inside(DATABASE)
-        self._database = Postgresql(programs, _open_folder(folder), address, inside=inside)
+        self._database = Postgresql(programs, made, address, inside=inside)
         self.proxy = Home(folder / PROXY)
         self.homes = {name: Home(folder / name) for name in names}
         self.url = f"http://{self.address(PROXY)}:{LISTEN}"
@@ -98,10 +101,8 @@ class Namespaces(Hosts):
     def left(folder: Path) -> list[str]:
         spaces = netns.namespaces(folder / NETWORK)
         processes = sum(len(netns.members(space)) for space in spaces)
-        return [
-            *([f"{len(spaces)} namespaces"] if spaces else []),
-            *([f"{processes} processes in them"] if processes else []),
-        ]
+        counts = {"namespaces": len(spaces), "processes in them": processes}
+        return [f"{count} {what}" for what, count in counts.items() if count]
 
     # One host
 
@@ -207,11 +208,3 @@ class Namespaces(Hosts):
         yield from (f"services.{service}.host={address}" for service in self._topology.services)
         yield from self._database.ledger
         yield f"stack.session_key_file={self._folder / SESSION_KEY}"
-
-
-def _open_folder(folder: Path) -> Path:
-    """A new one that others may enter, which a home is not; written down, so that it is removed."""
-    made = Path(mkdtemp(prefix=OPEN))
-    made.chmod(0o755)
-    replace(folder / DATABASE_FOLDER, str(made), durable=True)
-    return made
