@@ -75,19 +75,19 @@ class Setting(NamedTuple):
 
     def measure(self, writes: bool, connections: int, rounds: int) -> Carried:
         """Load it for some rounds of SECONDS each."""
-        rates = [self._round(writes, connections) for _ in range(rounds)]
-        middle = map(median, zip(*rates, strict=True))
-        return Carried(self.ledger, self.workers, self.instances, writes, connections, *middle)
-
-    def _round(self, writes: bool, connections: int) -> tuple[float, ...]:
         target, script = (WRITE, KEYED) if writes else (WHOAMI, None)
-        before = self._counted()
-        rate = wrk([self.stack.url + target], connections, SECONDS, script)
-        used = [now - then for now, then in zip(self._counted(), before, strict=True)]
-        nginx, instances, server, commits, operations, *rows = used
-        each_us = [1e6 * each / rate.requests for each in (nginx, instances, server)]
-        per_write = commits / operations if operations else 0.0
-        return rate.per_s, *each_us, per_write, *(size / rate.requests for size in rows)
+        samples = []
+        for _ in range(rounds):
+            before = self._counted()
+            rate = wrk([self.stack.url + target], connections, SECONDS, script)
+            used = [now - then for now, then in zip(self._counted(), before, strict=True)]
+            *cores_s, commits, operations, proxy_bytes, service_bytes = used
+            each_us = [1e6 * each / rate.requests for each in cores_s]
+            per_write = commits / operations if operations else 0.0
+            rows = (proxy_bytes / rate.requests, service_bytes / rate.requests)
+            samples.append([rate.per_s, *each_us, per_write, *rows])
+        middle = map(median, zip(*samples, strict=True))
+        return Carried(self.ledger, self.workers, self.instances, writes, connections, *middle)
 
     def _counted(self) -> list[float]:
         """What has been used so far: seconds of nginx, of the instances and of the server, the
@@ -112,7 +112,20 @@ def measure(rounds: int, settings: Sequence[str]) -> Iterator[Table]:
     """
     postgresql.programs()  # before minutes are spent
     carried = list(carry(rounds, settings))
-    yield carried_table(carried, rounds)
+    table = Table(
+        f"carried: median of {rounds} x {SECONDS} s; us are processor time of a request",
+        ("ledger", "workers", "instances", "request", "connections", "per s", "nginx us",
+         "instance us", "database us", "commits a write", "proxy row", "service rows"),
+    )  # fmt: skip
+    for case in carried:
+        details = case._asdict()
+        cells = {"database_us": case.database_us or "-", "commits": case.commits or "-"}
+        cells["writes"] = "write" if case.writes else "read"
+        table.rows.append(list((details | cells).values()))
+        table.details.append(details)
+    reads_s = 1e6 / largest(carried)[0].nginx_us
+    table.notes.append(f"one core of nginx carries {reads_s:,.0f} reads per second")
+    yield table
     heard = [many_hosts.heard(*size) for size in HEARD]
     yield Table("the watchdog hears an announcement", HEARD_COLUMNS, [*heard])
     lived = list(many_hosts.lived(LIVED, OF_A_HOST, settings))
@@ -180,24 +193,6 @@ def largest(carried: Sequence[Carried]) -> tuple[Carried, Carried, Carried]:
     """Reads, writes on SQLite and writes on PostgreSQL, by the most workers and instances."""
     last = {(row.ledger, row.writes): row for row in carried if row.connections == CROWD}
     return last["SQLite", False], last["SQLite", True], last["PostgreSQL", True]
-
-
-def carried_table(carried: Sequence[Carried], rounds: int) -> Table:
-    """A row for each measurement."""
-    table = Table(
-        f"carried: median of {rounds} x {SECONDS} s; us are processor time of a request",
-        ("ledger", "workers", "instances", "request", "connections", "per s", "nginx us",
-         "instance us", "database us", "commits a write", "proxy row", "service rows"),
-    )  # fmt: skip
-    for case in carried:
-        details = case._asdict()
-        cells = {"database_us": case.database_us or "-", "commits": case.commits or "-"}
-        cells["writes"] = "write" if case.writes else "read"
-        table.rows.append(list((details | cells).values()))
-        table.details.append(details)
-    reads_s = 1e6 / largest(carried)[0].nginx_us
-    table.notes.append(f"one core of nginx carries {reads_s:,.0f} reads per second")
-    return table
 
 
 def carry(rounds: int, settings: Sequence[str]) -> Iterator[Carried]:
