@@ -62,11 +62,7 @@ HEAD_BYTES = len(announcement(0, 0, 1))
 
 
 class Heard(NamedTuple):
-    """Microseconds of the watchdog's own code, with so many instances known.
-
-    `alone_us`: it takes one announcement. `each_us`: one more that has waited beside it.
-    `table_us`: the text for nginx, made anew in each tick.
-    """
+    """Microseconds of the watchdog's own code, with so many instances known (docs/scale.md)."""
 
     hosts: int
     instances: int
@@ -174,9 +170,7 @@ def speaking(port: int, hosts: int, instances: int) -> Iterator[list[int]]:
 class Told(NamedTuple):
     """With so many peers: milliseconds, and microseconds of nginx's processor time a request.
 
-    `put_ms`: PUT of a table that nginx has not seen. `again_ms`: PUT of the one that it has.
-    `take_ms`: what the first request after another table takes longer than the next one, for then
-    a worker makes its lists; each worker does so once.
+    `take_ms` is what the first request after another table takes longer than the next one.
     """
 
     peers: int

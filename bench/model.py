@@ -28,37 +28,27 @@ MOST_HOSTS = 1_000_000  # "lasts" looks no further
 
 @dataclass(frozen=True)
 class Constants:
-    """What was measured, on one machine in one run.
+    """What was measured, on one machine in one run."""
 
-    Of nginx and of an instance: us a request, reads and writes; `pick_us` is what each further peer
-    adds to a request. Of the database: us a commit, commits a write. Of a watchdog: us for an
-    announcement that it is woken for (`wake_us`, and for each peer that it knows `wake_peer_us`),
-    for one more in the same wake-up (`each_us`), for a peer in each tick (`tick_us`), and the cores
-    that it uses anyway (`idle_cores`). `take_us`: of an nginx worker, for each peer of a table that
-    is another one. `send_bytes`: the longest PUT that one send(2) takes. `peer_bytes`: a line of
-    the table. Rows: bytes a request on the proxy's host (`proxy_row`) and on the instances'
-    (`service_rows`). `account_us`: a request, in the account.
-    """
-
-    nginx_read_us: float
+    nginx_read_us: float  # a request
     nginx_write_us: float
-    pick_us: float
-    instance_read_us: float
+    pick_us: float  # what each further peer adds to a request in nginx
+    instance_read_us: float  # a request
     instance_write_us: float
-    database_us: float
-    commits: float
-    wake_us: float
-    wake_peer_us: float
-    each_us: float
-    tick_us: float
-    idle_cores: float
-    take_us: float
-    send_bytes: float
+    database_us: float  # a commit
+    commits: float  # a write
+    wake_us: float  # of the watchdog: an announcement that it is woken for,
+    wake_peer_us: float  # and for each peer that it knows
+    each_us: float  # one more announcement in the same wake-up
+    tick_us: float  # a peer in each tick
+    idle_cores: float  # what it uses anyway
+    take_us: float  # of an nginx worker: each peer of a table that is another one
+    send_bytes: float  # the longest PUT that one send(2) takes
     announcement_bytes: float
-    peer_bytes: float
-    proxy_row: float
-    service_rows: float
-    account_us: float
+    peer_bytes: float  # a line of the table
+    proxy_row: float  # bytes a request on the proxy's host
+    service_rows: float  # and on the instances'
+    account_us: float  # a request, in the account
 
 
 @dataclass(frozen=True)
