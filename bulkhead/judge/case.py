@@ -16,6 +16,7 @@ from bulkhead.judge.verdict import Check
 
 EXAMPLES = 20
 UNKNOWN = "unknown"
+Row = dict[str, Any]
 
 # What every query knows by name, as `$stall`; times are in seconds.
 VALUES: dict[str, Any] = {
@@ -63,18 +64,11 @@ class Case:
 
     def rows(self, sql: str, **values: object) -> list[Any]:
         """The rows of a query."""
-        return self._asked(sql, values).fetchall()
+        return self.account.execute(sql, _used(sql, values)).fetchall()
 
-    def records(self, sql: str, **values: object) -> list[dict[str, Any]]:
+    def records(self, sql: str, **values: object) -> list[Row]:
         """The rows of a query, each by the names of its columns."""
-        found = self._asked(sql, values)
-        names = [column[0] for column in found.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
-
-    def _asked(self, sql: str, values: dict[str, object]) -> DuckDBPyConnection:
-        known = VALUES | values
-        used = {name: known[name] for name in re.findall(r"\$(\w+)", sql)}
-        return self.account.execute(sql, used)
+        return records(self.account, sql, _used(sql, values))
 
     def column(self, sql: str, **values: object) -> list[Any]:
         """The first column of a query."""
@@ -83,6 +77,19 @@ class Case:
     def one(self, sql: str, **values: object) -> Any:
         """The one value of a query."""
         return self.rows(sql, **values)[0][0]
+
+
+def _used(sql: str, values: Mapping[str, object]) -> dict[str, object]:
+    """The values that a query names."""
+    known = VALUES | values
+    return {name: known[name] for name in re.findall(r"\$(\w+)", sql)}
+
+
+def records(database: DuckDBPyConnection, sql: str, values: object = None) -> list[Row]:
+    """The rows of a query, each by the names of its columns."""
+    found = database.execute(sql, values)
+    names = [column[0] for column in found.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from typing import Any
 
 from markupsafe import Markup
 
+from bulkhead.judge.case import Row
 from bulkhead.report.timeline import (
     DECADES,
     ROWS,
     ROWS_PER_DECADE,
     Cell,
-    Injection,
     Lane,
     Timeline,
     round_step,
@@ -29,11 +29,11 @@ FEW = 50
 MOST_TICKS = 14
 
 
-def tracks(lines: Timeline) -> dict[str, list[Injection]]:
+def tracks(lines: Timeline) -> dict[str, list[Row]]:
     """All injections of each fault, in the order in which the faults first came."""
-    found: dict[str, list[Injection]] = {}
+    found: dict[str, list[Row]] = {}
     for one in lines.injections:
-        found.setdefault(one.fault, []).append(one)
+        found.setdefault(one["fault"], []).append(one)
     return found
 
 
@@ -41,12 +41,11 @@ def in_force(lines: Timeline) -> list[tuple[float, float]]:
     """When any fault was in force: overlapping ones as one span, or their colours would add up."""
     found: list[tuple[float, float]] = []
     for one in lines.injections:
-        if not one.in_force:
-            continue
-        if found and one.began <= found[-1][1]:
-            found[-1] = (found[-1][0], max(found[-1][1], one.ended))
-        else:
-            found.append((one.began, one.ended))
+        began, ended = one["began"], one["ended"]
+        if found and one["in_force"] and began <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], ended))
+        elif one["in_force"]:
+            found.append((began, ended))
     return found
 
 
@@ -162,7 +161,8 @@ def data(lines: Timeline) -> Markup:
         },
         "phases": lines.phases,
         "injections": [
-            [f"{one.fault} {one.target}", one.began, one.ended] for one in lines.injections
+            [f"{one['fault']} {one['target']}", one["began"], one["ended"]]
+            for one in lines.injections
         ],
         "lanes": [
             {
@@ -175,15 +175,6 @@ def data(lines: Timeline) -> Markup:
             for lane in lines.lanes
         ],
     }
-    text = json.dumps(_rounded(values), separators=(",", ":"))
+    rounded = json.loads(json.dumps(values), parse_float=lambda text: round(float(text), 3))
+    text = json.dumps(rounded, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace("&", "\\u0026"))
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return round(value, 3)
-    if isinstance(value, dict):
-        return {key: _rounded(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(one) for one in value]
-    return value

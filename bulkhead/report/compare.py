@@ -6,35 +6,15 @@ gets a column of its own with the medians: one run may be lucky.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from statistics import median_low
-from typing import Any
 
 from bulkhead.errors import UsageError
+from bulkhead.judge.case import Row
 from bulkhead.report import documents
 from bulkhead.report.columns import plain, table
-from bulkhead.report.documents import Documents, Values
 from bulkhead.rundir import RunDir
 
 Figure = float | int | None
-
-
-@dataclass(frozen=True)
-class Column:
-    """One run, or the medians of a series."""
-
-    run: str
-    """The folder's name; '' for medians."""
-    drill: str
-    series: int
-    """Counted from 1, in the order of the runs."""
-    runs: int
-    """How many this column speaks for."""
-    verdict: str
-    """That of the run; for medians each that occurred."""
-    figures: dict[str, Figure]
-    ratios: dict[str, float | None]
-    """Each figure as a multiple of the first column's; None where there is no such thing."""
 
 
 def compare(runs: Sequence[RunDir]) -> str:
@@ -44,72 +24,75 @@ def compare(runs: Sequence[RunDir]) -> str:
         EvidenceError: a folder lacks drill.json, run.json or verdict.json.
         UsageError: there is no run.
     """
-    columns = _columns(runs)
-    numbered = [f"{number}: {_name(column)}" for number, column in enumerate(columns, 1)]
+    columns = as_dict(runs)["columns"]
+    names = [column["run"] or f"medians of {column['runs']} runs" for column in columns]
+    lines = [
+        plain(f"{number}: {name} ({column['drill']})")
+        for number, (name, column) in enumerate(zip(names, columns, strict=True), 1)
+    ]
     blank = [""] * len(columns)
     rows = [
         _cells("figure", [str(number) for number in range(1, len(columns) + 1)], blank),
-        _cells("verdict", [column.verdict for column in columns], blank),
+        _cells("verdict", [column["verdict"] for column in columns], blank),
     ]
-    for name in _names(columns):
-        values = [_shown(column.figures.get(name)) for column in columns]
-        rows.append(_cells(name, values, [_ratio(column.ratios.get(name)) for column in columns]))
-    return "\n".join([*map(plain, numbered), "", *table(rows)]) + "\n"
+    for name in _figures(columns):
+        values = [_shown(column["figures"].get(name)) for column in columns]
+        ratios = [column["ratios"].get(name) for column in columns]
+        rows.append(_cells(name, values, ["" if x is None else f"x{x:.2f}" for x in ratios]))
+    return "\n".join([*lines, "", *table(rows)]) + "\n"
 
 
-def as_dict(runs: Sequence[RunDir]) -> dict[str, Any]:
-    """The same for a program: `{"columns": [...]}`, the first column being what ratios refer to."""
-    return {"columns": [asdict(column) for column in _columns(runs)]}
+def as_dict(runs: Sequence[RunDir]) -> Row:
+    """The same for a program: `{"columns": [...]}`, each of one run or of the medians of several.
 
-
-def _columns(runs: Sequence[RunDir]) -> list[Column]:
+    `run` is the folder's name, "" for medians; `series` counts from 1 in the order of the runs;
+    `runs` is how many the column speaks for, and `verdict` each that occurred in them. `ratios` are
+    the figures as multiples of the first column's, None where there is no such thing.
+    """
     if not runs:
         raise UsageError("compare: name at least one run folder")
-    found = [documents.read(run) for run in runs]
-    first = found[0].verdict.figures
-    series: dict[str, list[Column]] = {}
-    for run, one in zip(runs, found, strict=True):
-        key, figures = _series(one), one.verdict.figures
+    series: dict[str, list[Row]] = {}
+    for run, (drill, facts, verdict) in [(run, documents.read(run)) for run in runs]:
+        # The parts that two repetitions of a run share: all but seed and place.
+        configuration = {**facts.get("configuration", {}), "stack": None}
+        same = [{**drill, "seed": None}, configuration, facts.get("git")]
+        key = json.dumps(same, sort_keys=True)
         mine = series.setdefault(key, [])
-        place = (run.path.name, str(one.drill.get("name", "")), list(series).index(key) + 1, 1)
-        mine.append(Column(*place, one.verdict.verdict, figures, _ratios(figures, first)))
-    return [
-        column
-        for mine in series.values()
-        for column in (*mine, *([_medians(mine, first)] if len(mine) > 1 else []))
-    ]
+        mine.append(
+            {
+                "run": run.path.name,
+                "drill": str(drill.get("name", "")),
+                "series": list(series).index(key) + 1,
+                "runs": 1,
+                "verdict": verdict.verdict,
+                "figures": verdict.figures,
+            }
+        )
+    columns: list[Row] = []
+    for mine in series.values():
+        columns += [*mine, _medians(mine)] if len(mine) > 1 else mine
+    first = columns[0]["figures"]
+    for column in columns:
+        column["ratios"] = {
+            name: value / base if value is not None and (base := first.get(name)) else None
+            for name, value in column["figures"].items()
+        }
+    return {"columns": columns}
 
 
-def _series(found: Documents) -> str:
-    """The parts that two repetitions of a run share: all but seed and place."""
-    configuration = {**found.provenance.get("configuration", {}), "stack": None}
-    drill: Values = {**found.drill, "seed": None}
-    return json.dumps([drill, configuration, found.provenance.get("git")], sort_keys=True)
-
-
-def _medians(columns: Sequence[Column], first: dict[str, Figure]) -> Column:
+def _medians(columns: Sequence[Row]) -> Row:
     figures: dict[str, Figure] = {}
-    for name in _names(columns):
-        values = [v for column in columns if (v := column.figures.get(name)) is not None]
+    for name in _figures(columns):
+        values = [v for column in columns if (v := column["figures"].get(name)) is not None]
         figures[name] = median_low(values) if values else None
-    verdicts = ", ".join(dict.fromkeys(column.verdict for column in columns))
-    drill, series = columns[0].drill, columns[0].series
-    return Column("", drill, series, len(columns), verdicts, figures, _ratios(figures, first))
+    verdicts = ", ".join(dict.fromkeys(column["verdict"] for column in columns))
+    own = {"run": "", "runs": len(columns), "verdict": verdicts, "figures": figures}
+    return {**columns[0], **own}
 
 
-def _ratios(figures: dict[str, Figure], first: dict[str, Figure]) -> dict[str, float | None]:
-    return {
-        name: value / base if value is not None and (base := first.get(name)) else None
-        for name, value in figures.items()
-    }
-
-
-def _names(columns: Sequence[Column]) -> list[str]:
-    return list(dict.fromkeys(name for column in columns for name in column.figures))
-
-
-def _name(column: Column) -> str:
-    return f"{column.run or f'medians of {column.runs} runs'} ({column.drill})"
+def _figures(columns: Sequence[Row]) -> list[str]:
+    """The names of all figures of these columns."""
+    return list(dict.fromkeys(name for column in columns for name in column["figures"]))
 
 
 def _cells(name: str, values: Sequence[str], ratios: Sequence[str]) -> list[str]:
@@ -122,7 +105,3 @@ def _shown(value: Figure) -> str:
     if value is None:
         return "-"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
-
-
-def _ratio(value: float | None) -> str:
-    return "" if value is None else f"x{value:.2f}"

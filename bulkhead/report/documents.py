@@ -1,28 +1,17 @@
 """The JSON documents of a run folder: what was run, where, and what was judged of it."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from bulkhead.errors import EvidenceError
+from bulkhead.judge.case import Row
 from bulkhead.judge.verdict import Verdict
 from bulkhead.rundir import RunDir
 
-Values = dict[str, Any]
 
-
-@dataclass(frozen=True)
-class Documents:
-    """drill.json, run.json and verdict.json of one run."""
-
-    drill: Values
-    provenance: Values
-    verdict: Verdict
-
-
-def read(run: RunDir) -> Documents:
-    """All three.
+def read(run: RunDir) -> tuple[Row, Row, Verdict]:
+    """drill.json, run.json and verdict.json.
 
     Raises:
         EvidenceError: one is missing or is not what it should be; a line for each.
@@ -30,8 +19,8 @@ def read(run: RunDir) -> Documents:
     found: list[Any] = []
     problems: list[str] = []
     for path, shape, advice in (
-        (run.drill_json, Values, "was this folder made by a drill?"),
-        (run.run_json, Values, "it says which clock and which stack"),
+        (run.drill_json, Row, "was this folder made by a drill?"),
+        (run.run_json, Row, "it says which clock and which stack"),
         (run.verdict_json, Verdict, f"first: bulkhead judge {run.path}"),
     ):
         try:
@@ -42,4 +31,5 @@ def read(run: RunDir) -> Documents:
             problems.append(f"{path}: {error}")
     if problems:
         raise EvidenceError(*problems)
-    return Documents(*found)
+    drill, facts, verdict = found
+    return drill, facts, verdict

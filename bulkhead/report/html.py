@@ -19,10 +19,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from bulkhead.accounting.account import opened
-from bulkhead.judge.verdict import DECIDING, SHOWN
+from bulkhead.judge.case import Row
+from bulkhead.judge.verdict import DECIDING, SHOWN, Verdict
 from bulkhead.report import columns, documents, examples, tables
 from bulkhead.report.charts import charts, data, in_force, tracks
-from bulkhead.report.documents import Documents
 from bulkhead.report.story import stories
 from bulkhead.report.timeline import timeline
 from bulkhead.rundir import RunDir
@@ -30,7 +30,7 @@ from bulkhead.rundir import RunDir
 TEMPLATES = Path(__file__).parent / "templates"
 LONGEST = 300  # of what a request brought along: its target may be kilobytes
 # Keys that a drill.json may lack.
-BLANK: dict[str, Any] = {
+BLANK: Row = {
     "title": "", "story": "", "predicts": "", "seed": "unknown", "settings": [],
     "load": {}, "phases": {}, "faults": [], "expect": {},
 }  # fmt: skip
@@ -43,24 +43,19 @@ def write(run: RunDir) -> Path:
         EvidenceError: the folder lacks what a report is made of.
     """
     found = documents.read(run)
+    script = (TEMPLATES / "report.js").read_text()
+    template = environment().get_template("report.html.j2")
     with opened(run) as account:
-        page = render(account, found, run)
+        page = template.render(
+            style=Markup((TEMPLATES / "report.css").read_text()),
+            script=Markup(script),
+            script_hash=hash_of(script),
+            **_context(account, run.path.name, *found),
+        )
     unfinished = run.report_html.with_suffix(".part")
     unfinished.write_text(page, encoding="utf-8")
     unfinished.replace(run.report_html)
     return run.report_html
-
-
-def render(account: DuckDBPyConnection, found: Documents, run: RunDir) -> str:
-    """The page."""
-    script = (TEMPLATES / "report.js").read_text()
-    page = environment().get_template("report.html.j2")
-    return page.render(
-        style=Markup((TEMPLATES / "report.css").read_text()),
-        script=Markup(script),
-        script_hash=hash_of(script),
-        **_context(account, found, run),
-    )
 
 
 def environment() -> Environment:
@@ -72,14 +67,9 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {
-        "ms": columns.ms,
-        "offset": columns.offset,
-        "share": columns.share,
-        "plain": columns.plain,
-        "short": lambda words: columns.shortened(columns.plain(words), LONGEST),
-        "toml": toml,
-    }
+    filters = (columns.ms, columns.offset, columns.share, columns.plain, toml)
+    found.filters |= {one.__name__: one for one in filters}
+    found.filters["short"] = lambda words: columns.shortened(columns.plain(words), LONGEST)
     return found
 
 
@@ -88,20 +78,31 @@ def hash_of(script: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
-def _context(account: DuckDBPyConnection, found: Documents, run: RunDir) -> dict[str, Any]:
-    verdict, lines, drill = found.verdict, timeline(account), BLANK | found.drill
-    facts: dict[str, Any] = {"configuration": {}} | found.provenance
+def _context(
+    account: DuckDBPyConnection, run: str, drill: Row, facts: Row, verdict: Verdict
+) -> Row:
+    """The values of the page; `run` is the name of its folder."""
+    lines, drill, facts = timeline(account), BLANK | drill, {"configuration": {}} | facts
+    started = facts.get("started")  # by the wall clock of the machine that ran it
+    git = facts.get("git", {})
+    changed = "   # and it had uncommitted changes" if git.get("dirty") else ""
+    again = [
+        *([f"git checkout {git['head'][:12]}{changed}"] if git.get("head") else []),
+        f"bulkhead drill {shlex.quote(drill['name'])} --seed {drill['seed']}",
+        f"bulkhead judge {run}     # the same rows, judged again",
+        f"bulkhead report {run}    # this page again",
+    ]
     groups = examples.groups(account, verdict)
     ids = list(dict.fromkeys(id for group in groups for id in group.ids))
     checks = sorted(enumerate(verdict.checks), key=lambda check: SHOWN.index(check[1].verdict))
     return {
         "drill": drill,
-        "run": run.path.name,
-        "started": _started(facts),
+        "run": run,
+        "started": f"{datetime.fromtimestamp(started, UTC):%F %T} UTC" if started else "",
         "facts": facts,
         "versions": {name: facts.get(name, {}) for name in ("machine", "packages", "git")},
         "argv": shlex.join(map(str, facts.get("argv", []))),
-        "again": _again(drill, facts, run.path.name),
+        "again": "\n".join(again),
         "verdict": verdict,
         "checks": checks,
         "deciding": [check for check in checks if check[1].verdict in DECIDING],
@@ -123,25 +124,6 @@ def _context(account: DuckDBPyConnection, found: Documents, run: RunDir) -> dict
         "charts": charts(lines),
         "data": data(lines),
     }
-
-
-def _started(facts: Mapping[str, Any]) -> str:
-    """When, by the wall clock of the machine that ran it."""
-    at = facts.get("started")
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC" if at is not None else ""
-
-
-def _again(drill: Mapping[str, Any], facts: Mapping[str, Any], run: str) -> str:
-    """The commands that make another run like this one, or another report of it."""
-    git = facts.get("git", {})
-    changed = "   # and it had uncommitted changes" if git.get("dirty") else ""
-    checkout = [f"git checkout {git['head'][:12]}{changed}"] if git.get("head") else []
-    commands = [
-        f"bulkhead drill {shlex.quote(drill['name'])} --seed {drill['seed']}",
-        f"bulkhead judge {run}     # the same rows, judged again",
-        f"bulkhead report {run}    # this page again",
-    ]
-    return "\n".join(checkout + commands)
 
 
 def toml(values: Mapping[str, Any], prefix: str = "") -> str:

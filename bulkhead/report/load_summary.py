@@ -5,30 +5,31 @@ Outcomes, causes, and what is acknowledged, lost or doubled are those of a drill
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from duckdb import DuckDBPyConnection
 
 from bulkhead.judge import rules
-from bulkhead.judge.case import Case
+from bulkhead.judge.case import Case, Row
 from bulkhead.judge.expect import Expect
+from bulkhead.judge.figures import COUNTED
 from bulkhead.report import tables
 from bulkhead.report.columns import GREEN, RED, offset, paint, share, table
 from bulkhead.report.html import environment
 from bulkhead.report.tables import QUANTILES, RANKED
 
 BAR_WIDTH = 30
-Values = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Load:
-    """All that is said of a load."""
+    """All that is said of a load: the figures of summary.json, and how many rows were lost.
 
-    figures: Values
-    """Those of summary.json: times are in seconds, shares from 0 to 1."""
+    Times are in seconds, shares from 0 to 1. `cut` are the lines that a full disk has cut short,
+    and the rows that it did not take.
+    """
+
+    figures: Row
     cut: int
-    """Lines that a full disk has cut short, and rows that it did not take."""
 
     @property
     def failed(self) -> bool:
@@ -45,8 +46,8 @@ def load_of(account: DuckDBPyConnection, with_rows: bool) -> Load:
     for group in names.values():
         group["latency"] = dict(zip(QUANTILES, group.pop("quantiles"), strict=True))
     every = names.pop("")
-    (span,) = case.column("SELECT coalesce(max(done) - min(planned), 0) FROM requests")
-    figures = {
+    span = case.one("SELECT coalesce(max(done) - min(planned), 0) FROM requests")
+    figures: Row = {
         "all": every,
         "names": names,
         "active_s": span,  # from the first planned start to the last end of a request
@@ -54,7 +55,7 @@ def load_of(account: DuckDBPyConnection, with_rows: bool) -> Load:
         "answered_per_s": every["answered"] / span if span else 0.0,
         "causes": case.records(_CAUSES),
         "instances": {
-            one.instance: {"answers": one.count, "share": one.share}
+            one["instance"]: {"answers": one["count"], "share": one["share"]}
             for one in tables.answers(account)
         },
         # `unknown` are whole answers without a row of the proxy.
@@ -62,18 +63,12 @@ def load_of(account: DuckDBPyConnection, with_rows: bool) -> Load:
         "writes": {
             "acknowledged": case.one("SELECT count(*) FROM client WHERE acknowledged"),
             "applied": case.one("SELECT count(*) FROM effects"),  # no matter whose
-            "lost": _ids(case, "nothing_lost"),
-            "doubled": _ids(case, "nothing_doubled"),
-            "unacknowledged": _ids(case, "unacknowledged"),
         },
     }
+    for figure in ("lost", "doubled", "unacknowledged"):
+        # Each of these rules asks one question.
+        (figures["writes"][figure],) = rules.QUESTIONS[COUNTED[figure]].ids(case).values()
     return Load(figures, int(case.one("SELECT coalesce(sum(rows), 0) FROM lost_rows")))
-
-
-def _ids(case: Case, rule: str) -> list[str]:
-    """The ids that a rule of one question finds."""
-    (ids,) = rules.QUESTIONS[rule].ids(case).values()
-    return ids
 
 
 # A group for each name (`GET /api/v1/entries/{id}`), and one for all under "". `stopped` are the
@@ -117,20 +112,16 @@ def text(load: Load, colour: bool = False) -> str:
     return f"{said}\n"
 
 
-def _by_name(figures: Values) -> str:
+def _by_name(figures: Row) -> str:
     counts = ("requests", "failed", "indeterminate")
     rows = [
-        (
-            name,
-            *(f"{group[count]:,}" for count in counts),
-            *map(offset, group["latency"].values()),
-        )
-        for name, group in (*figures["names"].items(), ("all", figures["all"]))
+        (name, *(f"{one[count]:,}" for count in counts), *map(offset, one["latency"].values()))
+        for name, one in (*figures["names"].items(), ("all", figures["all"]))
     ]
     return "\n".join(table([("name", *counts, *(f"{q} ms" for q in QUANTILES)), *rows]))
 
 
-def _by_cause(causes: Sequence[Values]) -> str:
+def _by_cause(causes: Sequence[Row]) -> str:
     """Why requests were not answered, each cause with a request to look at."""
     rows = [(one["outcome"], one["cause"], f"{one['count']:,}", one["meaning"]) for one in causes]
     head, *lines = table([("outcome", "cause", "requests", "meaning"), *rows], left=(0, 1, 3))
@@ -138,14 +129,9 @@ def _by_cause(causes: Sequence[Values]) -> str:
     return "\n".join([head, *(each for pair in zip(lines, said, strict=True) for each in pair)])
 
 
-def _by_instance(instances: Values) -> str:
-    rows = [
-        (
-            name or "(none named)",
-            f"{one['answers']:,}",
-            share(one["share"]),
-            "#" * round(one["share"] * BAR_WIDTH),
-        )
-        for name, one in instances.items()
-    ]
-    return "\n".join(table([("instance", "answers", "share", ""), *rows], left=(0, 3)))
+def _by_instance(instances: Row) -> str:
+    rows = [("instance", "answers", "share", "")]
+    for name, one in instances.items():
+        bar = "#" * round(one["share"] * BAR_WIDTH)
+        rows.append((name or "(none named)", f"{one['answers']:,}", share(one["share"]), bar))
+    return "\n".join(table(rows, left=(0, 3)))

@@ -1,26 +1,24 @@
 """The story of a request: every moment of it that any observer wrote down, in sentences."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, get_args
 
 from duckdb import DuckDBPyConnection
 
 from bulkhead.errors import EvidenceError
+from bulkhead.judge.case import Row, records
 from bulkhead.report.columns import BOLD, DIM, GREEN, RED, YELLOW, ms, offset, paint, plain, table
 from bulkhead.report.timeline import began
 
-Observer = Literal["client", "fault", "watch", "proxy", "service", "ledger"]
+# In causal order: that of events of the same instant.
+Observer = Literal["fault", "watch", "client", "proxy", "service", "ledger"]
+ORDER = get_args(Observer)
 Tone = Literal["", "good", "bad", "unsure"]
-Row = dict[str, Any]
-# The rows of one root id, by table: the evidence of a request and of its sub-requests.
+TONES: dict[str, Tone] = {"answered": "good", "failed": "bad"}
+# By table: the rows of one root id, a request's and its sub-requests'; and what else happened.
 Seen = Mapping[str, Sequence[Row]]
 TABLES = ("proxy", "attempts", "executions", "effects")
-
-TONES: dict[str, Tone] = {"answered": "good", "failed": "bad"}
-# Events of the same instant are told in causal order.
-ORDER: tuple[Observer, ...] = ("fault", "watch", "client", "proxy", "service", "ledger")
 
 GAVE_UP = {
     "down_queue_full": "no instance is alive, and no more may wait",
@@ -32,42 +30,38 @@ GAVE_UP = {
 }
 # Programs that every request passes through.
 PARTS = {"proxy", "nginx", "supervisord", "watch", "everything"}
-AROUND = ("fault", "watch")
 PAINTS = {"": 0, "good": GREEN, "bad": RED, "unsure": YELLOW}
 
 
 @dataclass(frozen=True)
 class Moment:
-    """One thing that one observer saw."""
+    """One thing that one observer saw.
+
+    `at` is in seconds after the planned start, below 0 when it was before; `until` is when it
+    ended, if it lasted. `sub` is the id of the request that a service made on this one's behalf.
+    """
 
     at: float
-    """Seconds after the planned start; below 0 when it was before."""
     observer: Observer
     who: str
     text: str
     tone: Tone
     until: float | None
-    """When it ended, if it lasted."""
     sub: str
-    """The id of the request that a service made on this one's behalf; '' for this one itself."""
 
 
 @dataclass(frozen=True)
 class Story:
-    """One request."""
+    """One request: its row of the account's table `requests`, and what was seen of it."""
 
     row: Row
-    """Its row of the account's table `requests`."""
-    zero: float
-    """Seconds from the begin of the run to its planned start."""
+    zero: float  # seconds from the start of the run to its planned start
     moments: tuple[Moment, ...]
 
     @property
     def tone(self) -> Tone:
         """How it ended, as a colour."""
-        if self.row["delay_cause"]:
-            return "unsure"
-        return TONES.get(self.row["outcome"], "unsure")
+        return "unsure" if self.row["delay_cause"] else TONES.get(self.row["outcome"], "unsure")
 
     @property
     def ending(self) -> str:
@@ -84,25 +78,26 @@ class Story:
     @property
     def ended(self) -> float:
         """The last moment that is its own, in seconds after the planned start."""
-        own = (moment for moment in self.moments if moment.observer not in AROUND)
+        own = (moment for moment in self.moments if moment.observer not in ("fault", "watch"))
         return max((moment.until or moment.at for moment in own), default=0.0)
 
 
 def stories(account: DuckDBPyConnection, ids: Sequence[str]) -> dict[str, Story]:
     """The stories of those of `ids` that are requests of the run, by id."""
     wanted = {"ids": list(ids)}
-    requests = _rows(account, "SELECT * FROM requests WHERE list_contains($ids, id)", wanted)
-    seen: dict[str, dict[str, list[Row]]] = {id: {name: [] for name in TABLES} for id in ids}
+    around = {
+        "injections": records(account, "SELECT * FROM injections ORDER BY began"),
+        "watch": records(account, "SELECT * FROM watch ORDER BY t"),
+    }
+    seen = {id: around | {name: [] for name in TABLES} for id in ids}
     for name in TABLES:
-        for row in _rows(account, f"SELECT * FROM {name} WHERE list_contains($ids, root)", wanted):
+        query = f"SELECT * FROM {name} WHERE list_contains($ids, root)"
+        for row in records(account, query, wanted):
             seen[row["root"]][name].append(row)
-    injections = _rows(account, "SELECT * FROM injections ORDER BY began", {})
-    watch = _rows(account, "SELECT * FROM watch ORDER BY t", {})
-    begin = began(account)
+    requests = records(account, "SELECT * FROM requests WHERE list_contains($ids, id)", wanted)
+    start = began(account)
     return {
-        row["id"]: Story(
-            row, row["planned"] - begin, _moments(row, seen[row["id"]], injections, watch)
-        )
+        row["id"]: Story(row, row["planned"] - start, _moments(row, seen[row["id"]]))
         for row in requests
     }
 
@@ -137,23 +132,15 @@ def text(account: DuckDBPyConnection, request_id: str, colour: bool = False) -> 
     return "\n".join(lines) + "\n"
 
 
-def _rows(account: DuckDBPyConnection, query: str, values: dict[str, Any]) -> list[Row]:
-    found = account.execute(query, values)
-    names = [column[0] for column in found.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
-
-
-def _moments(
-    row: Row, seen: Seen, injections: Sequence[Row], watch: Sequence[Row]
-) -> tuple[Moment, ...]:
+def _moments(row: Row, seen: Seen) -> tuple[Moment, ...]:
     """All moments of the request `row`, in order of time."""
     told = _Told(row, seen)
     told.by_client()
     told.by_proxy()
     told.by_services()
     told.by_ledger()
-    told.of_injections(injections)
-    told.of_watch(watch)
+    told.of_injections()
+    told.of_watch()
     return tuple(sorted(told.moments, key=lambda m: (round(m.at, 6), ORDER.index(m.observer))))
 
 
@@ -195,9 +182,6 @@ class _Told:
         self.tell(row["done"] - self.zero, "client", f"{got}{by}{odd} ({why})", tone)
 
     def by_proxy(self) -> None:
-        attempts: dict[str, list[Row]] = defaultdict(list)
-        for one in self.seen["attempts"]:
-            attempts[one["proxy_id"]].append(one)
         for row in self.seen["proxy"]:
             id, at, waited = row["id"], row["began_at"] - self.zero, row["queued"]
             sub = f"for {id}: {row['method']} {row['target']}, " if id != self.row["id"] else ""
@@ -206,7 +190,8 @@ class _Told:
             cut = "" if row["complete"] == "OK" else ", and the client did not get all of it"
             said = f"has it for {ms(row['took'])} ms{waits}, answers {row['status']}{gave_up}{cut}"
             self.tell(at, "proxy", sub + said, until=row["ended_at"] - self.zero, id=id)
-            for one in sorted(attempts[row["proxy_id"]], key=lambda one: int(one["n"])):
+            tries = [one for one in self.seen["attempts"] if one["proxy_id"] == row["proxy_id"]]
+            for one in sorted(tries, key=lambda one: int(one["n"])):
                 status, ended = one["status"], at + (one["response_s"] or 0.0)
                 tone: Tone = "unsure" if status is None else "bad" if status >= 500 else ""
                 self.tell(at, "proxy", _attempt(one), tone, ended, id=id)
@@ -235,9 +220,9 @@ class _Told:
             said = f"commits effect {row['seq']}: {what}, for {row['instance']}"
             self.tell(row["applied_at"] - self.zero, "ledger", said, id=row["request_id"])
 
-    def of_injections(self, injections: Sequence[Row]) -> None:
+    def of_injections(self) -> None:
         """The faults that touched an instance, or the proxy, while it had to do with this."""
-        for one in injections:
+        for one in self.seen["injections"]:
             until = one["healed"] or one["heal"] or one["confirmed"] or one["began"]
             overlaps = one["began"] <= self.row["done"] and until >= self.zero
             hit = self.involved & set(one["target"].replace(",", " ").split())
@@ -245,9 +230,9 @@ class _Told:
                 said = f"{one['fault']} of {one['target']} (injection {one['n']})"
                 self.tell(one["began"] - self.zero, "fault", said, "unsure", until - self.zero)
 
-    def of_watch(self, watch: Sequence[Row]) -> None:
+    def of_watch(self) -> None:
         """The watchdog's events, during the request, about the programs that it passed through."""
-        for one in watch:
+        for one in self.seen["watch"]:
             if self.zero <= one["t"] <= self.row["done"] and one["target"] in self.involved:
                 said = f": {one['detail']}" if one["detail"] else ""
                 text = f"{one['kind']} {one['target']}{said}"

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from duckdb import DuckDBPyConnection
 
+from bulkhead.judge.case import Row, records
+
 OUTCOMES = ("answered", "failed", "indeterminate", "not_sent")
 # Of what the watchdog writes down: an exit is in the lane already, as a death.
 MARKED = ("hang", "crashing", "ready", "recovered", "orphan", "supervisord", "watching")
@@ -51,21 +53,6 @@ class Span(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Injection:
-    """One fault done to the stack."""
-
-    n: int
-    fault: str
-    target: str
-    began: float
-    ended: float
-    in_force: bool
-    """Whether it ever took hold."""
-    problem: str
-    """Why it was skipped, did not take hold or could not be undone; '' when all went well."""
-
-
-@dataclass(frozen=True)
 class Mark:
     """One thing that the watchdog saw or did at one moment."""
 
@@ -83,18 +70,18 @@ class Mark:
 
 @dataclass(frozen=True)
 class Lane:
-    """One instance over time."""
+    """One instance over time: its states, and the injections that it was `under`.
+
+    `begun` are executions, those on behalf of other requests included. `lost` are attempts of the
+    proxy that got no answer or a 5xx.
+    """
 
     instance: str
     states: list[Span]
     under: list[Span]
-    """The injections whose target it was."""
     begun: Counts
-    """Executions that it began, those on behalf of other requests included."""
     lost: Counts
-    """Attempts of the proxy at it that got no answer or a 5xx."""
     marks: list[Mark]
-    """The watchdog's marks: kills of hung processes, crash loops, and readiness."""
 
 
 @dataclass(frozen=True)
@@ -102,29 +89,30 @@ class Cell:
     """The requests of one bucket whose latency is in one row of the heat map."""
 
     bucket: int
-    row: int
-    """0 is 1 ms and below, ROWS - 1 is just below 10 s and above."""
+    row: int  # 0 is 1 ms and below, ROWS - 1 is just below 10 s and above
     count: int
     not_answered: int
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """Everything that the charts show."""
+    """Everything that the charts show.
+
+    `offered` are requests by the bucket in which they were planned, `ended` by outcome and the
+    bucket in which they ended. `latencies` are p50, p99 and max of the answers, by the bucket in
+    which their requests were planned. `watch` are the watchdog's events in order of time; those of
+    an instance are in its lane too.
+    """
 
     axis: Axis
     offered: Counts
-    """Requests by the bucket in which they were planned."""
     ended: dict[str, Counts]
-    """Requests by outcome and the bucket in which they ended."""
     latencies: dict[str, Times]
-    """p50, p99 and max of the answers, by the bucket in which their requests were planned."""
     cells: list[Cell]
     phases: list[Span]
-    injections: list[Injection]
+    injections: list[Row]
     lanes: list[Lane]
     watch: list[Mark]
-    """The watchdog's events, in order of time; those of an instance are in its lane too."""
 
 
 def timeline(account: DuckDBPyConnection) -> Timeline:
@@ -226,18 +214,21 @@ def _cells(account: DuckDBPyConnection, axis: Axis) -> list[Cell]:
     return [Cell(*found) for found in rows]
 
 
-def _injections(account: DuckDBPyConnection, axis: Axis) -> list[Injection]:
-    """All of them, in order of time; one that was not proved to be healed lasts to the end."""
-    rows = account.execute(
+def _injections(account: DuckDBPyConnection, axis: Axis) -> list[Row]:
+    """All of them, in order of time; one that was not proved to be healed lasts to the end.
+
+    `in_force` is whether it ever took hold; `problem` why it did not, or could not be undone.
+    """
+    return records(
+        account,
         """
-        SELECT n, fault, target, began - $zero,
-               if(confirmed IS NULL, began - $zero, coalesce(healed - $zero, $seconds)),
-               confirmed IS NOT NULL, coalesce(problem, '')
-        FROM injections ORDER BY began, n
+        SELECT n, fault, target, i.began - $zero AS began,
+               if(confirmed IS NULL, i.began - $zero, coalesce(healed - $zero, $seconds)) AS ended,
+               confirmed IS NOT NULL AS in_force, coalesce(i.problem, '') AS problem
+        FROM injections AS i ORDER BY i.began, n
         """,
         {"zero": axis.began, "seconds": axis.seconds},
-    ).fetchall()
-    return [Injection(*row) for row in rows]
+    )
 
 
 def _marks(account: DuckDBPyConnection, axis: Axis) -> list[Mark]:
@@ -253,7 +244,7 @@ def _marks(account: DuckDBPyConnection, axis: Axis) -> list[Mark]:
 
 
 def _lanes(
-    account: DuckDBPyConnection, axis: Axis, done: Sequence[Injection], seen: Sequence[Mark]
+    account: DuckDBPyConnection, axis: Axis, done: Sequence[Row], seen: Sequence[Mark]
 ) -> Iterator[Lane]:
     """One for each instance that ever was seen, did something or was tried."""
     rows = account.execute(
@@ -280,9 +271,9 @@ def _lanes(
             instance,
             states[instance],
             [
-                Span(f"{one.fault} {one.n}", one.began, one.ended)
+                Span(f"{one['fault']} {one['n']}", one["began"], one["ended"])
                 for one in done
-                if one.in_force and instance in one.target.replace(",", " ").split()
+                if one["in_force"] and instance in one["target"].replace(",", " ").split()
             ],
             begun[instance],
             lost[instance],

@@ -5,26 +5,15 @@ from collections.abc import Sequence
 import msgspec
 from duckdb import DuckDBPyConnection
 
+from bulkhead.judge.case import Row
 from bulkhead.judge.verdict import DECIDING, SHOWN, Check, Verdict
-from bulkhead.report import tables
-from bulkhead.report.columns import (
-    BOLD,
-    DIM,
-    GREEN,
-    RED,
-    YELLOW,
-    ms,
-    paint,
-    plain,
-    share,
-    shortened,
-    table,
-)
+from bulkhead.report import columns, tables
+from bulkhead.report.columns import BOLD, DIM, ms, paint, plain, share, shortened, table
 from bulkhead.report.examples import groups
 from bulkhead.rundir import RunDir
 
-PAINTS = {"PASS": GREEN, "FAIL": RED, "INVALID": YELLOW, "INFO": DIM}
-TINTS = {"answered": 0, "failed": RED}
+PAINTS = {"PASS": columns.GREEN, "FAIL": columns.RED, "INVALID": columns.YELLOW, "INFO": DIM}
+TINTS = {"answered": 0, "failed": columns.RED}
 WIDEST, SCREEN = 110, 45
 MOST_CAUSES = 6
 MOST_IDS = 3
@@ -32,7 +21,9 @@ MOST_IDS = 3
 
 def text(verdict: Verdict, account: DuckDBPyConnection, run: RunDir, colour: bool = False) -> str:
     """The whole verdict, a line break at its end; `colour` marks good and bad with ANSI codes."""
-    first = [_headline(verdict, run, colour), *_figures(verdict)]
+    word = paint(f" {verdict.verdict} ", PAINTS[verdict.verdict] + 10, colour)  # + 10: as ground
+    title = paint(plain(_title(run)), BOLD, colour)
+    first = [f"{word if colour else verdict.verdict}  {title}", *_figures(verdict)]
     last = [
         _latencies(account, colour),
         _endings(account, colour),
@@ -41,11 +32,6 @@ def text(verdict: Verdict, account: DuckDBPyConnection, run: RunDir, colour: boo
     room = SCREEN - len(first) - 1 - sum(len(block) + 1 for block in last)
     blocks = [first, _checks(verdict, room, colour), *last]
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
-
-
-def _headline(verdict: Verdict, run: RunDir, colour: bool) -> str:
-    word = paint(f" {verdict.verdict} ", PAINTS[verdict.verdict] + 10, colour)  # + 10: as ground
-    return f"{word if colour else verdict.verdict}  {paint(plain(_title(run)), BOLD, colour)}"
 
 
 def _title(run: RunDir) -> str:
@@ -83,17 +69,14 @@ def _checks(verdict: Verdict, room: int, colour: bool) -> list[str]:
     for number, (check, row) in enumerate(zip(checks, rows, strict=True)):
         more_follow = number < len(checks) - 1
         if len(lines) + 1 + len(said[number]) + more_follow > room:
-            return [*lines, *_left_out(checks[number:])]
+            # Named all the same: a check that is not seen is a check that was not made.
+            left = checks[number:]
+            names = ", ".join(f"{one.name} {one.verdict}" for one in left)
+            return [*lines, shortened(f"and {len(left)} more: {names}", WIDEST)]
         word, rest = row[: len(check.verdict)], shortened(row, WIDEST)[len(check.verdict) :]
         lines.append(paint(word, PAINTS[check.verdict], colour) + rest)
         lines += ["         " + one for one in said[number]]
     return lines
-
-
-def _left_out(checks: Sequence[Check]) -> list[str]:
-    """Named all the same: a check that is not seen is a check that was not made."""
-    words = f"and {len(checks)} more: " + ", ".join(f"{one.name} {one.verdict}" for one in checks)
-    return [shortened(words, WIDEST)]
 
 
 def _said(check: Check) -> list[str]:
@@ -111,12 +94,12 @@ def _latencies(account: DuckDBPyConnection, colour: bool) -> list[str]:
     heads = ("latency in ms", "requests", *tables.QUANTILES)
     rows = [
         (
-            f"{one.phase} ({tables.COMPARED[one.phase]})",
-            f"{one.requests:,}",
-            *map(ms, one.quantiles),
+            f"{one['phase']} ({tables.COMPARED[one['phase']]})",
+            f"{one['requests']:,}",
+            *map(ms, one["quantiles"]),
         )
         for one in tables.latencies(account)
-        if one.kind == "all"
+        if one["kind"] == "all"
     ]
     head, *lines = table([heads, *rows])
     return [paint(head, DIM, colour), *lines] if rows else []
@@ -124,7 +107,7 @@ def _latencies(account: DuckDBPyConnection, colour: bool) -> list[str]:
 
 def _endings(account: DuckDBPyConnection, colour: bool) -> list[str]:
     ended = tables.endings(account)
-    answered = [one for one in ended if one.outcome == "answered"]
+    answered = [one for one in ended if one["outcome"] == "answered"]
     found = [*answered, *tables.delays(account), *ended[len(answered) :]]
     shown = found[: MOST_CAUSES + 1]
     names = tables.phases(account)
@@ -132,30 +115,28 @@ def _endings(account: DuckDBPyConnection, colour: bool) -> list[str]:
     rows = [_ending(one, names) for one in shown]
     head, *lines = (shortened(line, WIDEST) for line in table([heads, *rows], left=(0, 1, 4, 5)))
     for number, (one, line) in enumerate(zip(shown, lines, strict=True)):
-        if tint := TINTS.get(one.outcome, YELLOW):
+        if tint := TINTS.get(one["outcome"], columns.YELLOW):
             word = rows[number][0]
             lines[number] = paint(word, tint, colour) + line[len(word) :]
     more = [f"and {len(found) - len(shown)} more causes"] if len(found) > len(shown) else []
     return [paint(head, DIM, colour), *lines, *more]
 
 
-def _ending(one: tables.Ending, names: Sequence[str]) -> tuple[str, ...]:
-    """A row; what is slow is a part of what was answered, and set in."""
+def _ending(one: Row, names: Sequence[str]) -> tuple[str, ...]:
+    """A row. What is slow is a part of what was answered, and set in.
+
+    `when` has the phases of the requests, but for those answered, which are in all phases.
+    """
+    outcome, cause = one["outcome"], one["cause"]
+    when = [] if outcome == "answered" else [name for name in names if name in one["by_phase"]]
     return (
-        "  slow" if one.outcome == "slow" else one.outcome.replace("_", " "),
-        one.cause or "-",
-        f"{one.count:,}",
-        share(one.share),
-        _when(names, one),
-        one.meaning if one.cause else "",
+        "  slow" if outcome == "slow" else outcome.replace("_", " "),
+        cause or "-",
+        f"{one['count']:,}",
+        share(one["share"]),
+        ", ".join(when),
+        one["meaning"] if cause else "",
     )
-
-
-def _when(names: Sequence[str], ending: tables.Ending) -> str:
-    """The phases in which most of them were planned, where it is not simply all of them."""
-    if ending.outcome == "answered":
-        return ""
-    return ", ".join(name for name in names if name in ending.by_phase)
 
 
 def _where(verdict: Verdict, account: DuckDBPyConnection, run: RunDir, colour: bool) -> list[str]:

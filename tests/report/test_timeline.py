@@ -77,7 +77,7 @@ def test_a_lane_has_states_faults_work_and_lost_attempts(tmp_path: Path) -> None
     assert counted(lanes["api-2"].lost) == {25: 1}, "the second attempt began when the first ended"
     assert counted(lanes["api-3"].begun) == {26: 1}
     assert lanes["api-2"].under == []
-    assert [(one.n, one.problem) for one in lines.injections] == [
+    assert [(one["n"], one["problem"]) for one in lines.injections] == [
         (1, ""),
         (2, "it was dead already"),
     ]
@@ -114,7 +114,9 @@ def test_a_fault_that_was_never_undone_lasts_to_the_end(tmp_path: Path) -> None:
     )
     made.request("a-1", 102.0)
     lines = made_timeline(made)
-    assert [(one.n, one.began, one.ended, one.in_force) for one in lines.injections] == [
+    assert [
+        (one["n"], one["began"], one["ended"], one["in_force"]) for one in lines.injections
+    ] == [
         (1, 2.0, 4.0, True), (2, 2.5, 4.0, True), (3, 3.0, 3.0, False)
     ]  # fmt: skip
     (lane,) = lines.lanes
