@@ -9,7 +9,6 @@ its bound may be the generator's doing and proves nothing against the stack: INV
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from bulkhead.judge.case import EXAMPLES, UNKNOWN, Case
 from bulkhead.judge.expect import Expect
@@ -25,14 +24,10 @@ UPPER = {name: words for name, words in _WORDS.items() if words and name not in 
 
 def bounds(case: Case, figures: Figures, on_schedule: bool) -> Iterator[Check]:
     """A check for every bound that the drill has; `on_schedule`: schedule_kept passed."""
-    for name, words in UPPER.items():
+    for name, words in {**UPPER, **LOWER}.items():
         if (bound := getattr(case.expect, name)) is not None:
-            found = _at_most(case, name, words, figures.get(name), bound)
-            proved = on_schedule or name not in FROM_PLANNED
-            yield found if proved or found.verdict != "FAIL" else _unproved(found)
-    for name, words in LOWER.items():
-        if (bound := getattr(case.expect, name)) is not None:
-            yield _at_least(name, words, figures.get(name.removesuffix("_min")), bound)
+            figure = figures.get(name.removesuffix("_min"))
+            yield _bound(case, name, words, figure, bound, on_schedule)
     if case.expect.causes is not None:
         yield _causes(case, case.expect.causes)
     for error, most in (case.expect.errors or {}).items():
@@ -41,31 +36,27 @@ def bounds(case: Case, figures: Figures, on_schedule: bool) -> Iterator[Check]:
         yield _share(case, instance, low, high)
 
 
-def _at_most(case: Case, name: str, words: str, figure: float | None, bound: float) -> Check:
-    said = f"at most {_number(bound)}"
+def _bound(
+    case: Case, name: str, words: str, figure: float | None, bound: float, on_schedule: bool
+) -> Check:
+    lower = name in LOWER
+    said = f"{'at least' if lower else 'at most'} {_number(bound)}"
     if figure is None:
         return _not_known(name, words, said)
-    if figure <= bound:
+    if figure >= bound if lower else figure <= bound:
         return Check(name, "PASS", _number(figure), said)
+    message = f"{words}: {_number(figure)}, and {said} is "
+    if lower:
+        message += "needed for the run to show anything"
+        return Check(name, "INVALID", _number(figure), said, message, 1)
+    message += "promised"
+    # A latency beyond its bound may be the generator's doing, by sending late.
+    proved = on_schedule or name not in FROM_PLANNED
+    if not proved:
+        message += ", but it counts from the planned time, and the load did not keep its schedule"
     ids = _requests(case, beyond(name) or "false", bound=bound)
-    message = f"{words}: {_number(figure)}, and {said} is promised"
-    return Check(name, "FAIL", _number(figure), said, message, len(ids) or 1, tuple(ids[:EXAMPLES]))
-
-
-def _unproved(found: Check) -> Check:
-    """A latency beyond its bound that the generator may have made by sending late."""
-    why = "but it counts from the planned time, and the load did not keep its schedule"
-    return replace(found, verdict="INVALID", message=f"{found.message}, {why}")
-
-
-def _at_least(name: str, words: str, figure: float | None, bound: float) -> Check:
-    said = f"at least {_number(bound)}"
-    if figure is None:
-        return _not_known(name, words, said)
-    if figure >= bound:
-        return Check(name, "PASS", _number(figure), said)
-    message = f"{words}: {_number(figure)}, and {said} is needed for the run to show anything"
-    return Check(name, "INVALID", _number(figure), said, message, 1)
+    given = (_number(figure), said, message, len(ids) or 1, tuple(ids[:EXAMPLES]))
+    return Check(name, "FAIL" if proved else "INVALID", *given)
 
 
 def _causes(case: Case, allowed: list[str]) -> Check:

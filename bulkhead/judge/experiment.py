@@ -1,7 +1,6 @@
 """Did the run do what its drill asked for: faults and load? Where not, it is INVALID."""
 
 import math
-from collections.abc import Iterator
 
 from bulkhead.judge.case import EXAMPLES, Case, Finding, Rules, problems, read
 from bulkhead.judge.figures import LATE_MS, RATE_PER_S
@@ -35,18 +34,15 @@ def faults_confirmed(case: Case) -> Finding:
 
 def faults_healed(case: Case) -> Finding:
     """Every injection that was in force was proved to be undone before the recovery began."""
+    late = "NOT failed AND healed > (SELECT min(began) FROM phases WHERE name = 'recovery')"
     found = [
         *_named(case, "confirmed IS NOT NULL AND (healed IS NULL OR failed)", "was not undone"),
-        *_named(case, _UNDONE_LATE, "was still in force when the recovery began"),
+        *_named(
+            case, f"confirmed IS NOT NULL AND {late}", "was still in force when the recovery began"
+        ),
     ]
     confirmed = case.one("SELECT count(confirmed) FROM injections")
     return problems(f"{confirmed - len(found)} of {confirmed} undone", found, "all undone")
-
-
-_UNDONE_LATE = """
-    confirmed IS NOT NULL AND NOT failed
-        AND healed > (SELECT min(began) FROM phases WHERE name = 'recovery')
-"""
 
 
 def _named(case: Case, which: str, otherwise: str) -> list[str]:
@@ -83,12 +79,19 @@ def load_sufficient(case: Case) -> Finding:
 
 def schedule_kept(case: Case) -> Finding:
     """The load generator sent what was planned, when it was planned, until the end."""
-    baseline, overall = case.rows(_LATE)[0]
-    most, gap_s = case.expect.late_p99_ms, _longest_gap_s(case)
-    found = [
-        *_lateness("in the baseline", baseline, case.expect.late_baseline_ms),
-        *_lateness("after the warm-up", overall, most),
-    ]
+    baseline, overall, rate = case.rows(_SENT)[0]
+    most = case.expect.late_p99_ms
+    # A gap that the planned arrivals may leave by chance, at their mean rate.
+    gap_s = max(GAP_S, round(GAP_ARRIVALS / rate, 6)) if rate else GAP_S
+    found = []
+    for where, late, allowed in (
+        ("in the baseline", baseline, case.expect.late_baseline_ms),
+        ("after the warm-up", overall, most),
+    ):
+        if late is None:
+            found.append(f"nothing was sent {where}")
+        elif late > allowed:
+            found.append(f"p99 {late:.1f} ms late {where}, and at most {allowed:g} ms are allowed")
     ids = _QUESTIONS["not_sent"].ids(case)
     found += [f"{len(those)} {words}" for words, those in ids.items() if those]
     found += [
@@ -100,24 +103,12 @@ def schedule_kept(case: Case) -> Finding:
     return problems(figure, found, bound, [one for those in ids.values() for one in those])
 
 
-def _longest_gap_s(case: Case) -> float:
-    """A gap that the planned arrivals may leave by chance, at their mean rate."""
-    rate = case.one(f"SELECT {RATE_PER_S} FROM requests")
-    return max(GAP_S, round(GAP_ARRIVALS / rate, 6)) if rate else GAP_S
-
-
-def _lateness(where: str, late: float | None, most: float) -> Iterator[str]:
-    if late is None:
-        yield f"nothing was sent {where}"
-    elif late > most:
-        yield f"p99 {late:.1f} ms late {where}, and at most {most:g} ms are allowed"
-
-
-_LATE = f"""
+_SENT = f"""
     SELECT
-        quantile_disc({LATE_MS}, 0.99) FILTER (phase = 'baseline'),
-        quantile_disc({LATE_MS}, 0.99) FILTER (phase <> 'warmup')
-    FROM requests WHERE sent > 0
+        quantile_disc({LATE_MS}, 0.99) FILTER (sent > 0 AND phase = 'baseline'),
+        quantile_disc({LATE_MS}, 0.99) FILTER (sent > 0 AND phase <> 'warmup'),
+        {RATE_PER_S}
+    FROM requests
 """
 
 
@@ -136,9 +127,6 @@ def phases_kept(case: Case) -> Finding:
 
 
 RULES: Rules = {
-    "faults_confirmed": faults_confirmed,
-    "faults_healed": faults_healed,
-    "phases_kept": phases_kept,
-    "load_sufficient": load_sufficient,
-    "schedule_kept": schedule_kept,
+    rule.__name__: rule
+    for rule in (faults_confirmed, faults_healed, phases_kept, load_sufficient, schedule_kept)
 }
