@@ -124,7 +124,7 @@ def status(running: Record) -> StackStatus:
         processes.append(process)
     folders = [folder for folder in (home.rows, home.log, home.data) if folder.exists()]
     full = tuple(str(folder) for folder in folders if not os.statvfs(folder).f_bavail)
-    return StackStatus(topology.name, topology.url, str(topology.home), processes, full)
+    return StackStatus(topology.file.stack.name, topology.url, str(topology.home), processes, full)
 
 
 def programs(home: Home, running: Record) -> list[Program]:

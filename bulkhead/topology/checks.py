@@ -42,53 +42,44 @@ def ports_are_unique(topology: Topology) -> Iterator[Problem]:
 def services_fit(topology: Topology) -> Iterator[Problem]:
     """What the settings of one service must be together."""
     for name, service in topology.services.items():
-        path = f"services.{name}"
-        yield from _below(path, _balancing(service))
-        if name in RESERVED:  # a service's name is that of a group of supervisord's programs, too
-            yield path, name, f"is taken; reserved names: {', '.join(RESERVED)}"
-        yield from _below(path, _process(service, topology))
-
-
-def _below(path: str, problems: Iterator[Problem]) -> Iterator[Problem]:
-    return ((f"{path}.{key}", value, allowed) for key, value, allowed in problems)
+        for key, value, allowed in (*_balancing(service), *_process(name, service, topology)):
+            yield f"services.{name}{key}", value, allowed
 
 
 def _balancing(service: ServiceSection) -> Iterator[Problem]:
     """How nginx chooses, and what it sends."""
     if service.weights is not None and len(service.weights) != service.instances:
         allowed = f"must have one weight for each of the {service.instances} instances"
-        yield "weights", service.weights, allowed
+        yield ".weights", service.weights, allowed
     if service.policy == "hash" and service.hash_key is None:
-        yield "hash_key", None, 'is missing; policy "hash" needs one, such as "$request_uri"'
+        yield ".hash_key", None, 'is missing; policy "hash" needs one, such as "$request_uri"'
     if service.policy != "hash" and service.hash_key is not None:
-        yield "hash_key", service.hash_key, f'only policy "hash" reads it, not "{service.policy}"'
+        yield ".hash_key", service.hash_key, f'only policy "hash" reads it, not "{service.policy}"'
     for route in service.routes:
         parts = route.strip("/").split("/")
         if {".", ".."} & set(parts):  # nginx compares normalised paths
-            yield "routes", route, 'can never match: nginx resolves "." and ".." before it looks'
+            yield ".routes", route, 'can never match: nginx resolves "." and ".." before it looks'
         elif parts[0] in INTERNAL:
-            yield "routes", route, f"is kept for the internal listener ({', '.join(INTERNAL)})"
+            yield ".routes", route, f"is kept for the internal listener ({', '.join(INTERNAL)})"
 
 
-def _process(service: ServiceSection, topology: Topology) -> Iterator[Problem]:
-    """Where it runs, with which variables, folders and processes."""
+def _process(name: str, service: ServiceSection, topology: Topology) -> Iterator[Problem]:
+    """Where it runs, under which name, with which variables, folders and processes."""
+    if name in RESERVED:  # a service's name is that of a group of supervisord's programs, too
+        yield "", name, f"is taken; reserved names: {', '.join(RESERVED)}"
     if (loopback := _is_loopback(service.host)) is None:  # the pattern lets 127.0.0.999 pass
-        yield "host", service.host, "is not an IP address"
+        yield ".host", service.host, "is not an IP address"
     elif not loopback and topology.hosts.role != "application":
-        allowed = (
-            "is not a loopback address; only a proxy on another host needs one "
-            '(hosts.role = "application")'
-        )
-        yield "host", service.host, allowed
+        allowed = "is not a loopback address; only a proxy on another host needs one "
+        yield ".host", service.host, allowed + '(hosts.role = "application")'
     for variable, value in service.env.items():
         if variable.startswith("BULKHEAD_"):
-            yield f"env.{variable}", value, "BULKHEAD_ variables come from the other settings"
+            yield f".env.{variable}", value, "BULKHEAD_ variables come from the other settings"
     if service.static is not None and not (topology.root / service.static).is_dir():
-        allowed = "no such folder; it is relative to the topology's root"
-        yield "static", service.static, allowed
+        yield ".static", service.static, "no such folder; it is relative to the topology's root"
     if service.kind == "tornado" and service.workers != 1:
         allowed = "a tornado instance is one process; raise `instances` instead"
-        yield "workers", service.workers, allowed
+        yield ".workers", service.workers, allowed
 
 
 def _is_loopback(host: str) -> bool | None:
@@ -128,16 +119,14 @@ def hosts_find_each_other(topology: Topology) -> Iterator[Problem]:
     """An application host tells its proxies of its instances, and a proxy hears that."""
     hosts = topology.hosts
     for key in ("name", "hear", "tell", "url", "key_file"):
-        value, needed = getattr(hosts, key), key in HOST_KEYS[hosts.role]
-        if bool(value) != needed:
-            word = "needed" if needed else "not used"
+        value, used = getattr(hosts, key), key in HOST_KEYS[hosts.role]
+        if bool(value) != used:
+            word = "needed" if used else "not used"
             yield f"hosts.{key}", value, f'is {word} with hosts.role = "{hosts.role}"'
     for key in SHARED if hosts.role == "application" else ():
         if not getattr(topology.file.stack, key):
-            allowed = (
-                'is needed with hosts.role = "application": the same on every application host'
-            )
-            yield f"stack.{key}", "", allowed
+            needed = 'is needed with hosts.role = "application": the same on every application host'
+            yield f"stack.{key}", "", needed
     if hosts.role != "all" and topology.proxy.balancer != "watched":
         yield "proxy.balancer", topology.proxy.balancer, 'must be "watched" with several hosts'
 
@@ -148,10 +137,8 @@ def listens_on_loopback(topology: Topology) -> Iterator[Problem]:
     if (loopback := _is_loopback(listen.rpartition(":")[0])) is None:
         yield "proxy.listen", listen, "is not an IP address and port"
     elif not loopback and not topology.proxy.allow_remote:
-        allowed = (
-            "is not a loopback address; set proxy.allow_remote = true to listen for other hosts"
-        )
-        yield "proxy.listen", listen, allowed
+        remedy = "set proxy.allow_remote = true to listen for other hosts"
+        yield "proxy.listen", listen, f"is not a loopback address; {remedy}"
 
 
 def ports_exist(topology: Topology) -> Iterator[Problem]:
@@ -176,9 +163,8 @@ def home_is_usable(topology: Topology) -> Iterator[Problem]:
     """Unix sockets have short names, and paths go into two configuration languages."""
     admin = topology.home / "run" / "admin"
     names = [one.name for one in topology.instances()] if topology.file.stack.admin else []
-    yield from places_are_usable(
-        topology.home, topology.root, [admin / f"{name}.{PID_MAX}.sock" for name in names]
-    )
+    sockets = [admin / f"{name}.{PID_MAX}.sock" for name in names]
+    yield from places_are_usable(topology.home, topology.root, sockets)
 
 
 def places_are_usable(home: Path, root: Path, sockets: Sequence[Path] = ()) -> Iterator[Problem]:

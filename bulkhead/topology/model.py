@@ -159,37 +159,20 @@ class Instance:
 
 @dataclass(frozen=True)
 class Topology:
-    """stack.toml, resolved: absolute paths and one flat record per instance."""
+    """stack.toml, resolved: its sections, absolute paths, and one flat record per instance."""
 
     file: TopologyFile
+    proxy: ProxySection
+    hosts: HostsSection
+    services: dict[str, ServiceSection]  # by name, in the file's order
     root: Path  # the checkout: where services/ and the templates are
     home: Path  # where everything that the stack writes lives
     source: str  # the file's name, for messages and headers
 
     @property
-    def name(self) -> str:
-        """The stack's name."""
-        return self.file.stack.name
-
-    @property
-    def proxy(self) -> ProxySection:
-        """The nginx section."""
-        return self.file.proxy
-
-    @property
-    def hosts(self) -> HostsSection:
-        """The role of this host in a stack of several."""
-        return self.file.hosts
-
-    @property
     def has_proxy(self) -> bool:
         """Whether this host runs nginx."""
         return self.hosts.role != "application"
-
-    @property
-    def services(self) -> dict[str, ServiceSection]:
-        """The services by name, in the file's order."""
-        return self.file.services
 
     @property
     def url(self) -> str:

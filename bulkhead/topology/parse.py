@@ -78,7 +78,8 @@ def resolve(tree: Mapping[str, object], path: Path) -> Topology:
     """A tree with every field checked by itself: enough for one that is in force already."""
     file = problems.validated(TopologyFile, tree, path.name)
     root = path.resolve().parent
-    return Topology(file, root, (root / file.stack.home).resolve(), path.name)
+    home = (root / file.stack.home).resolve()
+    return Topology(file, file.proxy, file.hosts, file.services, root, home, path.name)
 
 
 def home_of(path: Path, assignments: Sequence[str] = ()) -> Path:
