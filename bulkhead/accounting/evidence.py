@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -26,13 +25,9 @@ from bulkhead.rundir import RunDir
 MOST_INSTANCES = 64  # of a service, as topology/model.py allows
 
 
-@dataclass(frozen=True)
-class Source:
-    """A file of rows. `observer` names one of the stack's own, which a full disk may have cut."""
-
-    path: Path
-    shape: type[msgspec.Struct]
-    observer: str = ""
+# A file of rows, their shape, and which of the stack's own observers, whose rows a full disk may
+# have cut, has written it; "" for none of them.
+Source = tuple[Path, type[msgspec.Struct], str]
 
 
 class _Service(msgspec.Struct):
@@ -70,16 +65,9 @@ class Facts(msgspec.Struct):
         for service, one in services.items():
             gaps = (other.port - one.port for other in services.values() if other.host == one.host)
             most = max(one.instances, min([MOST_INSTANCES, *(gap for gap in gaps if gap > 0)]))
-            found += [
-                (
-                    f"{one.host}:{one.port + number - 1}",
-                    f"{service}-{number}",
-                    service,
-                    number <= one.instances,
-                    one.kind,
-                )
-                for number in range(1, most + 1)
-            ]
+            for number in range(1, most + 1):
+                address, name = f"{one.host}:{one.port + number - 1}", f"{service}-{number}"
+                found.append((address, name, service, number <= one.instances, one.kind))
         return found
 
 
@@ -100,24 +88,21 @@ def facts(run: RunDir) -> Facts:
 def sources(run: RunDir) -> dict[str, Source]:
     """Which step takes in which file of rows, and the shape of its lines."""
     return {
-        "20-client.sql": Source(run.client_rows, ClientRow),
-        "21-proxy.sql": Source(run.proxy_rows, ProxyRow, "proxy"),
-        "22-service.sql": Source(run.service_rows, ServiceRow, "service"),
-        "23-effects.sql": Source(run.effects, EffectRow),
-        "24-entries.sql": Source(run.entries, EntryRow),
-        "25-events.sql": Source(run.events, Event),
-        "26-watch.sql": Source(run.watch_rows, WatchRow, "watch"),
+        "20-client.sql": (run.client_rows, ClientRow, ""),
+        "21-proxy.sql": (run.proxy_rows, ProxyRow, "proxy"),
+        "22-service.sql": (run.service_rows, ServiceRow, "service"),
+        "23-effects.sql": (run.effects, EffectRow, ""),
+        "24-entries.sql": (run.entries, EntryRow, ""),
+        "25-events.sql": (run.events, Event, ""),
+        "26-watch.sql": (run.watch_rows, WatchRow, "watch"),
     }
 
 
 def fingerprint(run: RunDir) -> str:
     """Size and time of change of every file of evidence: another text when one has changed."""
-    found = {}
-    for path in (run.run_json, *(source.path for source in sources(run).values())):
-        if path.exists():
-            stat = path.stat()
-            found[path.name] = [stat.st_size, stat.st_mtime_ns]
-    return json.dumps(found)
+    paths = (run.run_json, *(path for path, *_ in sources(run).values()))
+    stats = {path.name: path.stat() for path in paths if path.exists()}
+    return json.dumps({name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()})
 
 
 def take_in(database: duckdb.DuckDBPyConnection, step: str, source: Source) -> None:
@@ -128,15 +113,16 @@ def take_in(database: duckdb.DuckDBPyConnection, step: str, source: Source) -> N
     Raises:
         EvidenceError: a line is no row; it names the file and the line.
     """
-    if not source.path.exists():
+    path, shape, observer = source
+    if not path.exists():
         return
     try:
-        _run(database, step, source.path)
+        _run(database, step, path)
     except (duckdb.InvalidInputException, duckdb.ConstraintException) as error:
         # A line is no row, or was cut; or it is the encoding: of a client's bytes as they came.
         cut: list[int] = []
-        rows = read_rows(source.path, source.shape, cut.append if source.observer else None)
-        with NamedTemporaryFile(dir=source.path.parent, prefix=".account-") as copy:
+        rows = read_rows(path, shape, cut.append if observer else None)
+        with NamedTemporaryFile(dir=path.parent, prefix=".account-") as copy:
             try:
                 copy.writelines(encode(row) + b"\n" for row in rows)
                 copy.flush()
@@ -144,9 +130,9 @@ def take_in(database: duckdb.DuckDBPyConnection, step: str, source: Source) -> N
             except msgspec.DecodeError as problem:
                 raise EvidenceError(str(problem)) from error
             except duckdb.Error as again:
-                raise EvidenceError(f"{source.path}: {again}") from again
+                raise EvidenceError(f"{path}: {again}") from again
         if cut:
-            lost = (source.observer, source.path.name, len(cut))
+            lost = (observer, path.name, len(cut))
             database.execute("INSERT INTO lost_rows VALUES (?, ?, 'cut', ?)", lost)
 
 

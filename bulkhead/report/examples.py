@@ -1,11 +1,11 @@
 """Which requests of a run are worth reading in full."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from duckdb import DuckDBPyConnection
 
-from bulkhead.judge.verdict import DECIDING, Check, Verdict
+from bulkhead.judge.verdict import DECIDING, Verdict
 
 EACH = 5
 MOST = 200
@@ -13,41 +13,35 @@ MOST = 200
 
 @dataclass(frozen=True)
 class Group:
-    """Requests that show the same thing."""
+    """Requests that show the same thing; tables link to it by the page's fragment `anchor`."""
 
     anchor: str
-    """The fragment of the page by which tables link to it."""
     title: str
     ids: Sequence[str]
 
 
 def groups(account: DuckDBPyConnection, verdict: Verdict) -> list[Group]:
     """Requests that broke a check first, then one for each cause, then survivors."""
-    found = [*_of_checks(account, verdict), *_of_causes(account), *_notable(account)]
     kept, room = [], MOST
-    for group in found:
+    for group in (*_of_checks(account, verdict), *_of_causes(account), *_notable(account)):
         if group.ids and room > 0:
-            kept.append(Group(group.anchor, group.title, group.ids[:room]))
+            kept.append(replace(group, ids=group.ids[:room]))
             room -= len(group.ids)
     return kept
 
 
 def _of_checks(account: DuckDBPyConnection, verdict: Verdict) -> Iterator[Group]:
-    """Failed checks, then unmeasured ones, each under its number."""
+    """Failed checks, then unmeasured ones, each under its number.
+
+    A check may name what is no request of a client, such as an entry: that has no story.
+    """
     for ruling in DECIDING:
         for number, check in enumerate(verdict.checks):
             if check.verdict == ruling:
-                title = f"{ruling}: {check.name}"
-                yield Group(f"check-{number}", title, _requests(account, check)[:EACH])
-
-
-def _requests(account: DuckDBPyConnection, check: Check) -> list[str]:
-    """A check may name what is no request of a client, such as an entry: that has no story."""
-    rows = account.execute(
-        "SELECT id FROM requests WHERE list_contains($ids, id)", {"ids": list(check.examples)}
-    ).fetchall()
-    known = {id for (id,) in rows}
-    return [one for one in dict.fromkeys(check.examples) if one in known]
+                query = "SELECT id FROM requests WHERE list_contains($ids, id)"
+                rows = account.execute(query, {"ids": list(check.examples)}).fetchall()
+                ids = [one for one in dict.fromkeys(check.examples) if (one,) in rows]
+                yield Group(f"check-{number}", f"{ruling}: {check.name}", ids[:EACH])
 
 
 def _of_causes(account: DuckDBPyConnection) -> Iterator[Group]:

@@ -1,7 +1,7 @@
 """Verdicts as JUnit XML, the form in which a CI server shows tests."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from xml.etree import ElementTree as Xml
 
 from bulkhead.judge.verdict import Check, Verdict
@@ -45,17 +45,10 @@ def _case(suite: Xml.Element, drill: str, check: Check) -> None:
     told = {"message": _legal(check.message), "type": check.verdict}
     kind = ELEMENTS.get(check.verdict, "system-out")
     said = Xml.SubElement(case, kind, told if check.verdict in ELEMENTS else {})
-    said.text = _legal("\n".join(_lines(check)))
-
-
-def _lines(check: Check) -> Iterator[str]:
-    yield f"{check.verdict} {check.name}: {check.figure}" + (
-        f" (bound: {check.bound})" if check.bound else ""
-    )
-    if check.message:
-        yield check.message
-    if check.examples:
-        yield "examples: " + ", ".join(check.examples)
+    bound = f" (bound: {check.bound})" if check.bound else ""
+    examples = f"examples: {', '.join(check.examples)}" if check.examples else ""
+    lines = (f"{check.verdict} {check.name}: {check.figure}{bound}", check.message, examples)
+    said.text = _legal("\n".join(filter(None, lines)))
 
 
 def _legal(words: str) -> str:

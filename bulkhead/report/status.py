@@ -1,6 +1,4 @@
-"""The status of a stack, for a terminal and for programs."""
-
-from dataclasses import asdict
+"""The status of a stack, for a terminal."""
 
 from bulkhead.report.columns import GREEN, RED, paint, table
 from bulkhead.supervise.status import CRASHING, ProcessStatus, StackStatus
@@ -9,39 +7,23 @@ HEADINGS = ("NAME", "SERVICE", "PID", "STATE", "READY", "RESTARTS", "UPTIME", "M
 LEFT = [HEADINGS.index(one) for one in ("NAME", "SERVICE", "STATE", "READY", "ADDRESS")]
 
 
-def as_dict(status: StackStatus) -> dict[str, object]:
-    """The form that programs read: {"stack", "url", "home", "processes": [...]}."""
-    return asdict(status)
-
-
-def as_text(status: StackStatus, colour: bool) -> str:
-    """A table of processes, and where the stack is."""
+def text(status: StackStatus, colour: bool) -> str:
+    """A table of processes, what of their rows is or was not written, and where the stack is."""
     lines = table([HEADINGS, *(row for one in status.processes for row in _rows(one))], LEFT)
     yes, no = paint("yes", GREEN, colour), paint("NO", RED, colour)
     lines[1:] = [line.replace(" yes ", f" {yes} ").replace(" NO ", f" {no} ") for line in lines[1:]]
     for one in status.processes:
         if one.printed:
             lines += ["", f"{one.name} keeps crashing; its log ends:", *one.printed]
-    lines += _losses(status)
-    ready = sum(one.ready for one in status.processes)
-    total = len(status.processes)
-    lines += [
-        "",
-        f"{status.stack}: {ready} of {total} ready, at {status.url}",
-        f"home: {status.home}",
-    ]
-    return "\n".join(lines)
-
-
-def _losses(status: StackStatus) -> list[str]:
-    """Rows that are not written at present, or were not."""
-    lines = [f"{one}: no space left: what is to be written there is lost" for one in status.full]
-    lines += [
+    lost = [f"{one}: no space left: what is to be written there is lost" for one in status.full]
+    lost += [
         f"{one.name}: {one.rows_dropped:,} rows could not be written since it started"
         for one in status.processes
         if one.rows_dropped
     ]
-    return ["", *lines] if lines else []
+    ready = f"{sum(one.ready for one in status.processes)} of {len(status.processes)} ready"
+    where = [f"{status.stack}: {ready}, at {status.url}", f"home: {status.home}"]
+    return "\n".join([*lines, *([""] if lost else []), *lost, "", *where])
 
 
 def _rows(one: ProcessStatus) -> list[tuple[str, ...]]:
@@ -59,14 +41,9 @@ def _rows(one: ProcessStatus) -> list[tuple[str, ...]]:
 
 def _state(one: ProcessStatus) -> str:
     """supervisord's word, and what it cannot know: `RUNNING, hung`, `BACKOFF, crashed 4 times`."""
-    words = [one.state]
-    if one.adopted:
-        words.append("adopted")
-    if one.watched == CRASHING:
-        words.append(f"crashed {one.crashes} times")
-    elif one.watched in ("hung", "drained"):
-        words.append(one.watched)
-    return ", ".join(words)
+    crashed = f"crashed {one.crashes} times"
+    watched = {CRASHING: crashed, "hung": "hung", "drained": "drained"}.get(one.watched, "")
+    return ", ".join(filter(None, (one.state, "adopted" if one.adopted else "", watched)))
 
 
 def duration(seconds: float) -> str:

@@ -63,7 +63,7 @@ class Mark:
 
     @property
     def words(self) -> str:
-        """As text: kind, target, time and detail."""
+        """All of it in a line."""
         said = f": {self.detail}" if self.detail else ""
         return f"watchdog: {self.kind} {self.target}".rstrip() + f" at {self.at:.3f} s{said}"
 
@@ -116,8 +116,14 @@ class Timeline:
 
 
 def timeline(account: DuckDBPyConnection) -> Timeline:
-    """The run of an account over time."""
-    axis = _axis(account)
+    """The run of an account over time, from the first phase to whatever came last."""
+    zero = began(account)
+    ((last,),) = account.execute(
+        "SELECT greatest((SELECT max(ended) FROM phases), (SELECT max(done) FROM requests))"
+    ).fetchall()
+    seconds = max((zero if last is None else last) - zero, FINEST_S)
+    width = round_step(seconds, MOST_BUCKETS)
+    axis = Axis(zero, width, max(round(seconds / width), 1))
     done, seen = _injections(account, axis), _marks(account, axis)
     ended = _counts(account, axis, "SELECT outcome AS name, done AS t FROM requests")
     return Timeline(
@@ -139,17 +145,6 @@ def began(account: DuckDBPyConnection) -> float:
         "SELECT coalesce((SELECT min(began) FROM phases), (SELECT min(planned) FROM requests), 0)"
     ).fetchall()
     return float(t)
-
-
-def _axis(account: DuckDBPyConnection) -> Axis:
-    """From the first phase to whatever came last, in buckets of a round width."""
-    zero = began(account)
-    ((last,),) = account.execute(
-        "SELECT greatest((SELECT max(ended) FROM phases), (SELECT max(done) FROM requests))"
-    ).fetchall()
-    seconds = max((zero if last is None else last) - zero, FINEST_S)
-    width = round_step(seconds, MOST_BUCKETS)
-    return Axis(zero, width, max(round(seconds / width), 1))
 
 
 def round_step(seconds: float, most: int) -> float:
@@ -256,26 +251,18 @@ def _lanes(
     ).fetchall()
     states = _spans(account, axis, "SELECT instance AS whose, state AS name, * FROM states")
     begun = _counts(account, axis, "SELECT instance AS name, began AS t FROM executions")
-    lost = _counts(
-        account,
-        axis,
-        """
+    tries = """
         SELECT a.instance AS name,
                began_at + coalesce(sum(response_s) OVER (PARTITION BY proxy_id ORDER BY
                    n ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS t
         FROM attempts a JOIN proxy USING (proxy_id) QUALIFY coalesce(a.status, 599) >= 500
-        """,
-    )
+    """
+    lost = _counts(account, axis, tries)
     for (instance,) in rows:
-        yield Lane(
-            instance,
-            states[instance],
-            [
-                Span(f"{one['fault']} {one['n']}", one["began"], one["ended"])
-                for one in done
-                if one["in_force"] and instance in one["target"].replace(",", " ").split()
-            ],
-            begun[instance],
-            lost[instance],
-            [mark for mark in seen if mark.target == instance],
-        )
+        under = [
+            Span(f"{one['fault']} {one['n']}", one["began"], one["ended"])
+            for one in done
+            if one["in_force"] and instance in one["target"].replace(",", " ").split()
+        ]
+        marks = [mark for mark in seen if mark.target == instance]
+        yield Lane(instance, states[instance], under, begun[instance], lost[instance], marks)

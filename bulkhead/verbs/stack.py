@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+from dataclasses import asdict
 
 from bulkhead.errors import UsageError
 from bulkhead.verbs import common
@@ -75,7 +76,7 @@ def _restart(arguments: argparse.Namespace) -> int:
 
 def _status(arguments: argparse.Namespace) -> int:
     from bulkhead.drill import leftovers
-    from bulkhead.report.status import as_dict, as_text
+    from bulkhead.report.status import text
     from bulkhead.supervise import record
     from bulkhead.supervise.status import status
 
@@ -86,9 +87,9 @@ def _status(arguments: argparse.Namespace) -> int:
         common.say_aside(f"an interrupted drill has left {left}: `bulkhead drill --clean` ends it")
     current = status(record.require(home))
     if getattr(arguments, "json", False):
-        print(json.dumps(as_dict(current), indent=2))
+        print(json.dumps(asdict(current), indent=2))
     else:
-        print(as_text(current, common.colour()))
+        print(text(current, common.colour()))
     well = current.serves if getattr(arguments, "serving", False) else current.ready
     return 0 if well else DEGRADED
 

@@ -1,9 +1,10 @@
 """Status: what is counted as a restart, and how it is shown."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 from bulkhead.render.paths import Home
-from bulkhead.report.status import as_dict, as_text
+from bulkhead.report.status import text
 from bulkhead.supervise.status import ProcessStatus, StackStatus, restarts, tail
 
 LOG = """\
@@ -41,11 +42,11 @@ def test_rows_that_are_lost_are_shown() -> None:
         [one("api-1", rows_dropped=1200), one("api-2")],
         ("/home/rows",),
     )
-    lines = as_text(found, colour=False).splitlines()
+    lines = text(found, colour=False).splitlines()
     assert "/home/rows: no space left: what is to be written there is lost" in lines
     assert "api-1: 1,200 rows could not be written since it started" in lines
     assert not any(line.startswith("api-2:") for line in lines)
-    assert as_dict(found)["full"] == ("/home/rows",)
+    assert asdict(found)["full"] == ("/home/rows",)
 
 
 def one(name: str, **changes: object) -> ProcessStatus:
@@ -72,13 +73,13 @@ def test_the_state_says_what_supervisord_cannot_know() -> None:
             crashing,
         ],
     )
-    lines = as_text(found, colour=False).splitlines()
+    lines = text(found, colour=False).splitlines()
     states = [" ".join(line.split()[3:-6]).removesuffix(" yes") for line in lines[1:5]]
     assert states[:3] == ["RUNNING", "RUNNING, adopted, hung", "RUNNING, drained"]
     assert "BACKOFF, crashed 4 times" in lines[4]
     place = lines.index("api-4 keeps crashing; its log ends:")
     assert lines[place + 1] == "    the password is missing"
     assert "test: 3 of 4 ready, at http://x" in lines
-    processes = as_dict(found)["processes"]
+    processes = asdict(found)["processes"]
     assert isinstance(processes, list)
     assert processes[3]["crashes"] == 4
