@@ -1,11 +1,11 @@
-"""The input of a rule, its finding, and the Check that is made of it.
+"""The input of a rule, and the Check that is made of it.
 
 Most rules are questions to the account: `sql/` has them, in the order in which they are checked.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from typing import Any, Literal
 
@@ -92,18 +92,9 @@ def records(database: DuckDBPyConnection, sql: str, values: object = None) -> li
     return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
 
-@dataclass(frozen=True)
-class Finding:
-    """The finding of a rule. The rule is violated when `count` is above 0."""
-
-    figure: str
-    message: str = ""
-    count: int = 0
-    examples: tuple[str, ...] = ()
-    bound: str = "none"
-
-
-Rule = Callable[[Case], Finding]
+# A rule is violated when the `count` of its check is above 0. The check decides nothing, and has no
+# name, until it is known what breaking the rule means (`apply`).
+Rule = Callable[[Case], Check]
 Rules = Mapping[str, Rule]
 
 
@@ -114,7 +105,7 @@ class Questions:
     figure: str
     queries: Mapping[str, str]
 
-    def __call__(self, case: Case) -> Finding:
+    def __call__(self, case: Case) -> Check:
         """Ask all of them."""
         return self.finding(self.ids(case))
 
@@ -122,11 +113,12 @@ class Questions:
         """The ids of what offends, by the words of the question."""
         return {words: case.column(sql) for words, sql in self.queries.items()}
 
-    def finding(self, ids: Mapping[str, Sequence[str]]) -> Finding:
+    def finding(self, ids: Mapping[str, Sequence[str]]) -> Check:
         """The finding when these offend."""
         said = ", ".join(f"{len(those)} {words}" for words, those in ids.items() if those)
         every = [str(one) for those in ids.values() for one in those]
-        return Finding(f"{len(every)} {self.figure}", said, len(every), tuple(every[:EXAMPLES]))
+        figure, examples = f"{len(every)} {self.figure}", tuple(every[:EXAMPLES])
+        return Check("", "INFO", figure, "none", said, len(every), examples)
 
 
 def read(name: str) -> tuple[dict[str, Questions], dict[str, str]]:
@@ -151,11 +143,10 @@ def read(name: str) -> tuple[dict[str, Questions], dict[str, str]]:
     return rules, queries
 
 
-def problems(
-    figure: str, found: Sequence[str], bound: str, examples: Sequence[str] = ()
-) -> Finding:
+def problems(figure: str, found: Sequence[str], bound: str, examples: Sequence[str] = ()) -> Check:
     """Sentences about a run, each of which breaks the rule."""
-    return Finding(figure, "; ".join(found), len(found), tuple(examples[:EXAMPLES]), bound)
+    some = tuple(examples[:EXAMPLES])
+    return Check("", "INFO", figure, bound, "; ".join(found), len(found), some)
 
 
 def apply(name: str, rule: Rule, case: Case, broken: Literal["FAIL", "INVALID", "INFO"]) -> Check:
@@ -167,10 +158,8 @@ def apply(name: str, rule: Rule, case: Case, broken: Literal["FAIL", "INVALID", 
         found = rule(case)
     except Exception as error:
         return unknown(name, error)
-    verdict = broken if found.count or broken == "INFO" else "PASS"
-    return Check(
-        name, verdict, found.figure, found.bound, found.message, found.count, found.examples
-    )
+    decided = broken if found.count or broken == "INFO" else "PASS"
+    return replace(found, name=name, verdict=decided)
 
 
 def unknown(name: str, error: Exception) -> Check:

@@ -2,8 +2,9 @@
 
 import math
 
-from bulkhead.judge.case import EXAMPLES, Case, Finding, Rules, problems, read
+from bulkhead.judge.case import EXAMPLES, Case, Rules, problems, read
 from bulkhead.judge.figures import LATE_MS, RATE_PER_S
+from bulkhead.judge.verdict import Check
 
 _QUESTIONS, _QUERIES = read("experiment")
 
@@ -15,7 +16,7 @@ GAP_S, GAP_ARRIVALS = 1.0, 20
 PHASE_EARLY_S, PHASE_LATE_S = 0.1, 1.5
 
 
-def faults_confirmed(case: Case) -> Finding:
+def faults_confirmed(case: Case) -> Check:
     """Every planned injection was proved to be in force, or found nothing to be done to."""
     began, confirmed, skipped = case.rows(
         "SELECT count(*), count(confirmed), count(*) FILTER (skipped) FROM injections"
@@ -32,7 +33,7 @@ def faults_confirmed(case: Case) -> Finding:
     return problems(figure, found, "all confirmed or skipped, at most half of them skipped")
 
 
-def faults_healed(case: Case) -> Finding:
+def faults_healed(case: Case) -> Check:
     """Every injection that was in force was proved to be undone before the recovery began."""
     late = "NOT failed AND healed > (SELECT min(began) FROM phases WHERE name = 'recovery')"
     found = [
@@ -57,7 +58,7 @@ def _named(case: Case, which: str, otherwise: str) -> list[str]:
     )
 
 
-def load_sufficient(case: Case) -> Finding:
+def load_sufficient(case: Case) -> Check:
     """Enough requests to mean something: in all, in each phase, and at each target of a fault."""
     least = case.expect.min_requests
     counts = dict(case.rows("SELECT phase, count(*) FROM requests GROUP BY phase"))
@@ -77,7 +78,7 @@ def load_sufficient(case: Case) -> Finding:
     return problems(f"{total} requests", found, f"at least {least}")
 
 
-def schedule_kept(case: Case) -> Finding:
+def schedule_kept(case: Case) -> Check:
     """The load generator sent what was planned, when it was planned, until the end."""
     baseline, overall, rate = case.rows(_SENT)[0]
     most = case.expect.late_p99_ms
@@ -112,7 +113,7 @@ _SENT = f"""
 """
 
 
-def phases_kept(case: Case) -> Finding:
+def phases_kept(case: Case) -> Check:
     """Baseline and recovery lasted as long as the drill says, the faults at least so long."""
     lasted = dict(case.rows("SELECT name, sum(ended - began) FROM phases GROUP BY name"))
     found = []

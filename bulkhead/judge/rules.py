@@ -6,7 +6,8 @@ that every drill makes, and that only the stack can break: each is a FAIL.
 
 from dataclasses import replace
 
-from bulkhead.judge.case import Case, Finding, Rules, problems, read
+from bulkhead.judge.case import Case, Rules, problems, read
+from bulkhead.judge.verdict import Check
 
 _AGREE, _QUERIES = read("evidence")
 _COMPLETE, _WATCHED = read("completeness")
@@ -21,14 +22,14 @@ OBSERVERS = {
 }
 
 
-def not_empty(case: Case) -> Finding:
+def not_empty(case: Case) -> Check:
     """There is a request. Without one nothing else is judged: no rule would be about anything."""
     requests = case.one("SELECT count(*) FROM requests")
     said = "a run without requests shows nothing"
     return problems(f"{requests} requests", [] if requests else [said], "at least 1")
 
 
-def run_complete(case: Case) -> Finding:
+def run_complete(case: Case) -> Check:
     """Every observer has rows, every request has an outcome, and the run reached its end."""
     sizes = {table: case.one(f"SELECT count(*) FROM {table}") for table in (*OBSERVERS, "requests")}
     found = [f"no rows of {who}" for table, who in OBSERVERS.items() if not sizes[table]]
@@ -47,7 +48,7 @@ def run_complete(case: Case) -> Finding:
     return problems(f"{sizes['requests']} requests", found, "complete")
 
 
-def rows_written(case: Case) -> Finding:
+def rows_written(case: Case) -> Check:
     """No observer of the stack lost a row that it was to write: a full disk leaves no evidence."""
     lost = case.rows("SELECT observer, who, how, rows FROM lost_rows ORDER BY observer, who, how")
     found = [
@@ -59,7 +60,7 @@ def rows_written(case: Case) -> Finding:
     return problems(f"{sum(rows for *_, rows in lost)} rows lost", found, "none")
 
 
-def clocks_agree(case: Case) -> Finding:
+def clocks_agree(case: Case) -> Check:
     """Nothing was begun before it was sent, nor logged long after it was answered.
 
     Of several hosts, each clock is known to within `host_clock` (27-clocks.sql says how).
@@ -73,7 +74,7 @@ def clocks_agree(case: Case) -> Finding:
     return problems(figure, found, "none", ids)
 
 
-def states_known(case: Case) -> Finding:
+def states_known(case: Case) -> Check:
     """Every instance was watched, and nobody saw it live when it was seen dead, or die unseen."""
     found = _COMPLETE["states_known"].ids(case)
     if case.one(_WATCHED["watched_throughout"]):
@@ -81,7 +82,7 @@ def states_known(case: Case) -> Finding:
     return _COMPLETE["states_known"].finding(found)
 
 
-def accounted(case: Case) -> Finding:
+def accounted(case: Case) -> Check:
     """Answers, proxy rows and executions belong together; but for those that a death excuses."""
     rule, unlogged = QUESTIONS["accounted"], case.rows(_UNLOGGED["unlogged"])
     missing = [id for id, excused in unlogged if not excused]
