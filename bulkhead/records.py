@@ -225,8 +225,8 @@ Row = TypeVar("Row", bound=msgspec.Struct)
 encode = msgspec.json.Encoder().encode
 
 
-# Where a row begins. No other text of a line looks so: a row holds no row, and a quotation mark
-# inside of a string is escaped.
+# Where a row begins: when a full disk has cut one, the next follows it at once. No other text of a
+# line looks so: a row holds no row, and a quotation mark inside of a string is escaped.
 _BEGIN = re.compile(rb'(?=\{"[a-z_]+":)')
 
 
@@ -236,7 +236,7 @@ def read_rows(
     """The rows of one JSON-lines file, in file order.
 
     With `cut`, lines that a full disk has cut short are no error: `cut` is called with the number
-    of the line for each, and the rows that were appended to one are read.
+    of the line for each piece that is no JSON, and the rows that were appended to one are read.
 
     Raises:
         msgspec.DecodeError: a line is not a row of this shape; the message names file and line.
@@ -244,24 +244,17 @@ def read_rows(
     decoder = msgspec.json.Decoder(shape)
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
-            for text in [line] if cut is None else _whole_rows(line, number, cut):
+            whole = cut is None or _is_json(line)
+            for piece in [line] if whole else _BEGIN.split(line):
+                if cut and not whole and not _is_json(piece):
+                    if piece.strip():
+                        cut(number)
+                    continue
                 try:
                     # nginx copied a client's bytes as they came; what is no UTF-8 is U+FFFD.
-                    yield decoder.decode(text.decode(errors="replace"))
+                    yield decoder.decode(piece.decode(errors="replace"))
                 except msgspec.DecodeError as error:
                     raise msgspec.DecodeError(f"{path}:{number}: {error}") from error
-
-
-def _whole_rows(line: bytes, number: int, cut: Callable[[int], object]) -> Iterator[bytes]:
-    """The rows of one line. When a full disk has cut a row, the next one follows it at once.
-
-    `cut` is called with the number of the line for each piece that is no JSON.
-    """
-    for piece in [line] if _is_json(line) else _BEGIN.split(line):
-        if _is_json(piece):
-            yield piece
-        elif piece.strip():
-            cut(number)
 
 
 def _is_json(text: bytes) -> bool:

@@ -170,7 +170,7 @@ def data(lines: Timeline) -> Markup:
                 "under": lane.under,
                 "begun": lane.begun,
                 "lost": lane.lost,
-                "marks": [[mark.kind, mark.at, mark.at] for mark in lane.marks],
+                "marks": [[mark["kind"], mark["at"], mark["at"]] for mark in lane.marks],
             }
             for lane in lines.lanes
         ],

@@ -53,22 +53,6 @@ class Span(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Mark:
-    """One thing that the watchdog saw or did at one moment."""
-
-    kind: str
-    target: str
-    at: float
-    detail: str
-
-    @property
-    def words(self) -> str:
-        """All of it in a line."""
-        said = f": {self.detail}" if self.detail else ""
-        return f"watchdog: {self.kind} {self.target}".rstrip() + f" at {self.at:.3f} s{said}"
-
-
-@dataclass(frozen=True)
 class Lane:
     """One instance over time: its states, and the injections that it was `under`.
 
@@ -81,7 +65,7 @@ class Lane:
     under: list[Span]
     begun: Counts
     lost: Counts
-    marks: list[Mark]
+    marks: list[Row]
 
 
 @dataclass(frozen=True)
@@ -112,7 +96,7 @@ class Timeline:
     phases: list[Span]
     injections: list[Row]
     lanes: list[Lane]
-    watch: list[Mark]
+    watch: list[Row]
 
 
 def timeline(account: DuckDBPyConnection) -> Timeline:
@@ -226,20 +210,26 @@ def _injections(account: DuckDBPyConnection, axis: Axis) -> list[Row]:
     )
 
 
-def _marks(account: DuckDBPyConnection, axis: Axis) -> list[Mark]:
-    """All that the watchdog wrote down within the axis and that is worth a mark, in order."""
-    rows = account.execute(
-        """
-        SELECT kind, target, t - $zero, detail FROM watch
+def _marks(account: DuckDBPyConnection, axis: Axis) -> list[Row]:
+    """All that the watchdog wrote down within the axis and that is worth a mark, in order.
+
+    `words` are all of it in a line.
+    """
+    query = """
+        SELECT kind, target, t - $zero AS "at", detail FROM watch
         WHERE t - $zero BETWEEN 0 AND $seconds AND list_contains($kinds, kind) ORDER BY t
-        """,
-        {"zero": axis.began, "seconds": axis.seconds, "kinds": list(MARKED)},
-    ).fetchall()
-    return [Mark(*row) for row in rows]
+    """
+    values = {"zero": axis.began, "seconds": axis.seconds, "kinds": list(MARKED)}
+    marks = records(account, query, values)
+    for one in marks:
+        said = f": {one['detail']}" if one["detail"] else ""
+        what = f"watchdog: {one['kind']} {one['target']}".rstrip()
+        one["words"] = f"{what} at {one['at']:.3f} s{said}"
+    return marks
 
 
 def _lanes(
-    account: DuckDBPyConnection, axis: Axis, done: Sequence[Row], seen: Sequence[Mark]
+    account: DuckDBPyConnection, axis: Axis, done: Sequence[Row], seen: Sequence[Row]
 ) -> Iterator[Lane]:
     """One for each instance that ever was seen, did something or was tried."""
     rows = account.execute(
@@ -264,5 +254,5 @@ def _lanes(
             for one in done
             if one["in_force"] and instance in one["target"].replace(",", " ").split()
         ]
-        marks = [mark for mark in seen if mark.target == instance]
+        marks = [mark for mark in seen if mark["target"] == instance]
         yield Lane(instance, states[instance], under, begun[instance], lost[instance], marks)

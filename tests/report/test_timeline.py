@@ -94,11 +94,11 @@ def test_what_the_watchdog_did_is_marked_in_the_lane_of_whom_it_was_done_to(tmp_
     made.watch(102.7, "ready", "api-1", "pid 9")
     made.watch(102.8, "supervisord", "supervisord", "pid 10")
     lines = made_timeline(made)
-    assert [(mark.kind, mark.target, round(mark.at, 3)) for mark in lines.watch] == [
+    assert [(mark["kind"], mark["target"], round(mark["at"], 3)) for mark in lines.watch] == [
         ("hang", "api-1", 2.5), ("ready", "api-1", 2.7), ("supervisord", "supervisord", 2.8)
     ]  # fmt: skip
     (lane,) = lines.lanes
-    assert [mark.words for mark in lane.marks] == [
+    assert [mark["words"] for mark in lane.marks] == [
         "watchdog: hang api-1 at 2.500 s: pid 8: stopped",
         "watchdog: ready api-1 at 2.700 s: pid 9",
     ]
