@@ -20,14 +20,9 @@ Error = Literal[
     "", "refused", "reset", "closed", "timeout", "gave_up", "stopped", "unsent", "other"
 ]  # fmt: skip
 GaveUp = Literal[
-    "",
-    "down_queue_full",
-    "down_queue_timeout",
-    "busy_queue_full",
-    "busy_queue_timeout",
-    "retry_budget",
-    "poison",
-]
+    "", "down_queue_full", "down_queue_timeout", "busy_queue_full", "busy_queue_timeout",
+    "retry_budget", "poison",
+]  # fmt: skip
 Effect = Literal["", "none", "applied", "replayed"]
 EventKind = Literal["phase", "inject", "confirmed", "heal", "healed", "failed", "skipped", "state"]
 WatchKind = Literal[

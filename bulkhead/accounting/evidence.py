@@ -8,18 +8,8 @@ from tempfile import NamedTemporaryFile
 import duckdb
 import msgspec
 
+from bulkhead import records
 from bulkhead.errors import EvidenceError
-from bulkhead.records import (
-    ClientRow,
-    EffectRow,
-    EntryRow,
-    Event,
-    ProxyRow,
-    ServiceRow,
-    WatchRow,
-    encode,
-    read_rows,
-)
 from bulkhead.rundir import RunDir
 
 MOST_INSTANCES = 64  # of a service, as topology/model.py allows
@@ -88,13 +78,13 @@ def facts(run: RunDir) -> Facts:
 def sources(run: RunDir) -> dict[str, Source]:
     """Which step takes in which file of rows, and the shape of its lines."""
     return {
-        "20-client.sql": (run.client_rows, ClientRow, ""),
-        "21-proxy.sql": (run.proxy_rows, ProxyRow, "proxy"),
-        "22-service.sql": (run.service_rows, ServiceRow, "service"),
-        "23-effects.sql": (run.effects, EffectRow, ""),
-        "24-entries.sql": (run.entries, EntryRow, ""),
-        "25-events.sql": (run.events, Event, ""),
-        "26-watch.sql": (run.watch_rows, WatchRow, "watch"),
+        "20-client.sql": (run.client_rows, records.ClientRow, ""),
+        "21-proxy.sql": (run.proxy_rows, records.ProxyRow, "proxy"),
+        "22-service.sql": (run.service_rows, records.ServiceRow, "service"),
+        "23-effects.sql": (run.effects, records.EffectRow, ""),
+        "24-entries.sql": (run.entries, records.EntryRow, ""),
+        "25-events.sql": (run.events, records.Event, ""),
+        "26-watch.sql": (run.watch_rows, records.WatchRow, "watch"),
     }
 
 
@@ -121,10 +111,10 @@ def take_in(database: duckdb.DuckDBPyConnection, step: str, source: Source) -> N
     except (duckdb.InvalidInputException, duckdb.ConstraintException) as error:
         # A line is no row, or was cut; or it is the encoding: of a client's bytes as they came.
         cut: list[int] = []
-        rows = read_rows(path, shape, cut.append if observer else None)
+        rows = records.read_rows(path, shape, cut.append if observer else None)
         with NamedTemporaryFile(dir=path.parent, prefix=".account-") as copy:
             try:
-                copy.writelines(encode(row) + b"\n" for row in rows)
+                copy.writelines(records.encode(row) + b"\n" for row in rows)
                 copy.flush()
                 _run(database, step, Path(copy.name))
             except msgspec.DecodeError as problem:

@@ -25,11 +25,7 @@ def _on(figure: str, default: float | None = None) -> Any:
 
 
 class Expect(BaseModel):
-    """The bounds of a drill. A bound that is reached is kept: each says "at most" or "at least".
-
-    What is above an upper bound FAILs. What is below a lower bound (`_min`) is INVALID: the run did
-    not show what the drill is there to show.
-    """
+    """The bounds of a drill. A bound that is reached is kept: each says "at most" or "at least"."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", validate_default=True)
 

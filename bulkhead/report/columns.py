@@ -18,8 +18,8 @@ def table(rows: Sequence[Sequence[str]], left: Container[int] = (0,)) -> list[st
 
 
 def paint(words: str, code: int, colour: bool) -> str:
-    """`words` in an ANSI style; unchanged without `colour`."""
-    return f"\x1b[{code}m{words}\x1b[0m" if colour and words else words
+    """`words` in an ANSI style; unchanged without `colour`, or with code 0."""
+    return f"\x1b[{code}m{words}\x1b[0m" if colour and words and code else words
 
 
 def plain(words: str) -> str:

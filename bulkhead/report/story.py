@@ -128,7 +128,7 @@ def text(account: DuckDBPyConnection, request_id: str, colour: bool = False) -> 
     ]
     for moment, line in zip(story.moments, table(cells, left=(1, 2)), strict=True):
         tint = PAINTS[moment.tone] or (DIM if moment.sub else 0)
-        lines.append("  " + (paint(line, tint, colour) if tint else line))
+        lines.append("  " + paint(line, tint, colour))
     return "\n".join(lines) + "\n"
 
 

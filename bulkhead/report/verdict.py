@@ -115,9 +115,8 @@ def _endings(account: DuckDBPyConnection, colour: bool) -> list[str]:
     rows = [_ending(one, names) for one in shown]
     head, *lines = (shortened(line, WIDEST) for line in table([heads, *rows], left=(0, 1, 4, 5)))
     for number, (one, line) in enumerate(zip(shown, lines, strict=True)):
-        if tint := TINTS.get(one["outcome"], columns.YELLOW):
-            word = rows[number][0]
-            lines[number] = paint(word, tint, colour) + line[len(word) :]
+        word, tint = rows[number][0], TINTS.get(one["outcome"], columns.YELLOW)
+        lines[number] = paint(word, tint, colour) + line[len(word) :]
     more = [f"and {len(found) - len(shown)} more causes"] if len(found) > len(shown) else []
     return [paint(head, DIM, colour), *lines, *more]
 
