@@ -1,6 +1,6 @@
 """The story of a request: every moment of it that any observer wrote down, in sentences."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -35,19 +35,19 @@ PAINTS = {"": 0, "good": GREEN, "bad": RED, "unsure": YELLOW}
 
 @dataclass(frozen=True)
 class Moment:
-    """One thing that one observer saw.
+    """One thing that one observer (`who`) saw.
 
     `at` is in seconds after the planned start, below 0 when it was before; `until` is when it
-    ended, if it lasted. `sub` is the id of the request that a service made on this one's behalf.
+    ended, if it lasted. `sub` is whether it is about what a service asked for on this one's behalf.
     """
 
     at: float
     observer: Observer
     who: str
     text: str
-    tone: Tone
-    until: float | None
-    sub: str
+    tone: Tone = ""
+    until: float | None = None
+    sub: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,109 +134,89 @@ def text(account: DuckDBPyConnection, request_id: str, colour: bool = False) -> 
 
 def _moments(row: Row, seen: Seen) -> tuple[Moment, ...]:
     """All moments of the request `row`, in order of time."""
-    told = _Told(row, seen)
-    told.by_client()
-    told.by_proxy()
-    told.by_services()
-    told.by_ledger()
-    told.of_injections()
-    told.of_watch()
-    return tuple(sorted(told.moments, key=lambda m: (round(m.at, 6), ORDER.index(m.observer))))
+    moments = [
+        *_by_client(row),
+        *_by_proxy(row, seen),
+        *_by_services(row, seen["executions"]),
+        *_by_ledger(row, seen["effects"]),
+        *_around(row, seen),
+    ]
+    return tuple(sorted(moments, key=lambda m: (round(m.at, 6), ORDER.index(m.observer))))
 
 
-class _Told:
-    """What has been told of the request `row`; moments count from its planned start."""
+def _by_client(row: Row) -> Iterator[Moment]:
+    yield Moment(0.0, "client", "client", f"plans {row['method']} {row['target']}")
+    if row["sent"]:
+        yield Moment(row["sent"] - row["planned"], "client", "client", "sends it")
+    whole = f"has a whole answer: {row['status']}"
+    got = whole if row["status"] else f"gives up: {row['error']}"
+    by = f" from {row['instance']}" if row["instance"] else ""
+    odd = f"; wrong: {row['wrong']}" if row["wrong"] else ""
+    why = ": ".join(filter(None, (row["outcome"], row["cause"])))
+    tone = TONES.get(row["outcome"], "unsure")
+    said = f"{got}{by}{odd} ({why})"
+    yield Moment(row["done"] - row["planned"], "client", "client", said, tone)
 
-    def __init__(self, row: Row, seen: Seen) -> None:
-        self.row, self.seen = row, seen
-        self.zero = row["planned"]
-        tried = (*seen["executions"], *seen["attempts"])
-        self.involved = PARTS | {one["instance"] for one in tried}
-        self.moments: list[Moment] = []
 
-    def tell(
-        self,
-        at: float,
-        observer: Observer,
-        text: str,
-        tone: Tone = "",
-        until: float | None = None,
-        who: str = "",
-        id: str = "",
-    ) -> None:
-        """Add a moment; `id` is the request that it is about, `who` a name of the observer."""
-        sub = id if id != self.row["id"] else ""
-        self.moments.append(Moment(at, observer, who or observer, text, tone, until, sub))
+def _by_proxy(row: Row, seen: Seen) -> Iterator[Moment]:
+    for one in seen["proxy"]:
+        at, waited, sub = one["began_at"] - row["planned"], one["queued"], one["id"] != row["id"]
+        what = f"for {one['id']}: {one['method']} {one['target']}, " if sub else ""
+        waits = f" ({ms(waited)} of them waiting for an instance)" if waited else ""
+        gave_up = f" by itself: {GAVE_UP[one['gave_up']]}" if one["gave_up"] else ""
+        cut = "" if one["complete"] == "OK" else ", and the client did not get all of it"
+        said = f"has it for {ms(one['took'])} ms{waits}, answers {one['status']}{gave_up}{cut}"
+        until = one["ended_at"] - row["planned"]
+        yield Moment(at, "proxy", "proxy", what + said, until=until, sub=sub)
+        tries = [each for each in seen["attempts"] if each["proxy_id"] == one["proxy_id"]]
+        for each in sorted(tries, key=lambda each: int(each["n"])):
+            status, until = each["status"], at + (each["response_s"] or 0.0)
+            tone: Tone = "unsure" if status is None else "bad" if status >= 500 else ""
+            yield Moment(at, "proxy", "proxy", _attempt(each), tone, until, sub)
+            at = until
 
-    def by_client(self) -> None:
-        row = self.row
-        self.tell(0.0, "client", f"plans {row['method']} {row['target']}")
-        if row["sent"]:
-            self.tell(row["sent"] - self.zero, "client", "sends it")
-        whole = f"has a whole answer: {row['status']}"
-        got = whole if row["status"] else f"gives up: {row['error']}"
-        by = f" from {row['instance']}" if row["instance"] else ""
-        odd = f"; wrong: {row['wrong']}" if row["wrong"] else ""
-        why = ": ".join(filter(None, (row["outcome"], row["cause"])))
-        tone = TONES.get(row["outcome"], "unsure")
-        self.tell(row["done"] - self.zero, "client", f"{got}{by}{odd} ({why})", tone)
 
-    def by_proxy(self) -> None:
-        for row in self.seen["proxy"]:
-            id, at, waited = row["id"], row["began_at"] - self.zero, row["queued"]
-            sub = f"for {id}: {row['method']} {row['target']}, " if id != self.row["id"] else ""
-            waits = f" ({ms(waited)} of them waiting for an instance)" if waited else ""
-            gave_up = f" by itself: {GAVE_UP[row['gave_up']]}" if row["gave_up"] else ""
-            cut = "" if row["complete"] == "OK" else ", and the client did not get all of it"
-            said = f"has it for {ms(row['took'])} ms{waits}, answers {row['status']}{gave_up}{cut}"
-            self.tell(at, "proxy", sub + said, until=row["ended_at"] - self.zero, id=id)
-            tries = [one for one in self.seen["attempts"] if one["proxy_id"] == row["proxy_id"]]
-            for one in sorted(tries, key=lambda one: int(one["n"])):
-                status, ended = one["status"], at + (one["response_s"] or 0.0)
-                tone: Tone = "unsure" if status is None else "bad" if status >= 500 else ""
-                self.tell(at, "proxy", _attempt(one), tone, ended, id=id)
-                at = ended
+def _by_services(row: Row, executions: Sequence[Row]) -> Iterator[Moment]:
+    for one in executions:
+        who, start, sub = one["instance"], one["began"] - row["planned"], one["id"] != row["id"]
+        key = f", key {one['key']}" if one["key"] else ""
+        said = f"{one['method']} {one['target']} (pid {one['pid']}, boot {one['boot']}{key})"
+        if one["ended"] is None:
+            said = f"begins {said}; it never ended"
+            yield Moment(start, "service", who, said, "bad", sub=sub)
+            continue
+        until = one["ended"] - row["planned"]
+        yield Moment(start, "service", who, f"begins {said}", until=until, sub=sub)
+        fault = f", told to by fault {one['fault']}" if one["fault"] else ""
+        said = f"ends with {one['status']}, effect {one['effect'] or 'none'}{fault}"
+        yield Moment(
+            until, "service", who, said, "bad" if (one["status"] or 0) >= 500 else "", sub=sub
+        )
 
-    def by_services(self) -> None:
-        for row in self.seen["executions"]:
-            id, who, ended = row["id"], row["instance"], row["ended"]
-            key = f", key {row['key']}" if row["key"] else ""
-            said = f"{row['method']} {row['target']} (pid {row['pid']}, boot {row['boot']}{key})"
-            began = row["began"] - self.zero
-            if ended is None:
-                said = f"begins {said}; it never ended"
-                self.tell(began, "service", said, "bad", who=who, id=id)
-                continue
-            until = ended - self.zero
-            self.tell(began, "service", f"begins {said}", until=until, who=who, id=id)
-            fault = f", told to by fault {row['fault']}" if row["fault"] else ""
-            said = f"ends with {row['status']}, effect {row['effect'] or 'none'}{fault}"
-            tone: Tone = "bad" if (row["status"] or 0) >= 500 else ""
-            self.tell(until, "service", said, tone, who=who, id=id)
 
-    def by_ledger(self) -> None:
-        for row in self.seen["effects"]:
-            what = f"{row['op']} of {row['entry_id']}, version {row['version']}"
-            said = f"commits effect {row['seq']}: {what}, for {row['instance']}"
-            self.tell(row["applied_at"] - self.zero, "ledger", said, id=row["request_id"])
+def _by_ledger(row: Row, effects: Sequence[Row]) -> Iterator[Moment]:
+    for one in effects:
+        at, sub = one["applied_at"] - row["planned"], one["request_id"] != row["id"]
+        what = f"{one['op']} of {one['entry_id']}, version {one['version']}"
+        said = f"commits effect {one['seq']}: {what}, for {one['instance']}"
+        yield Moment(at, "ledger", "ledger", said, sub=sub)
 
-    def of_injections(self) -> None:
-        """The faults that touched an instance, or the proxy, while it had to do with this."""
-        for one in self.seen["injections"]:
-            until = one["healed"] or one["heal"] or one["confirmed"] or one["began"]
-            overlaps = one["began"] <= self.row["done"] and until >= self.zero
-            hit = self.involved & set(one["target"].replace(",", " ").split())
-            if overlaps and hit and not one["skipped"]:
-                said = f"{one['fault']} of {one['target']} (injection {one['n']})"
-                self.tell(one["began"] - self.zero, "fault", said, "unsure", until - self.zero)
 
-    def of_watch(self) -> None:
-        """The watchdog's events, during the request, about the programs that it passed through."""
-        for one in self.seen["watch"]:
-            if self.zero <= one["t"] <= self.row["done"] and one["target"] in self.involved:
-                said = f": {one['detail']}" if one["detail"] else ""
-                text = f"{one['kind']} {one['target']}{said}"
-                self.tell(one["t"] - self.zero, "watch", text, "unsure", who="watchdog")
+def _around(row: Row, seen: Seen) -> Iterator[Moment]:
+    """The faults and the watchdog's events during the request, about what it passed through."""
+    zero, done = row["planned"], row["done"]
+    involved = PARTS | {one["instance"] for one in (*seen["executions"], *seen["attempts"])}
+    for one in seen["injections"]:
+        until = one["healed"] or one["heal"] or one["confirmed"] or one["began"]
+        overlaps = one["began"] <= done and until >= zero and not one["skipped"]
+        if overlaps and involved & set(one["target"].replace(",", " ").split()):
+            said = f"{one['fault']} of {one['target']} (injection {one['n']})"
+            yield Moment(one["began"] - zero, "fault", "fault", said, "unsure", until - zero)
+    for one in seen["watch"]:
+        if zero <= one["t"] <= done and one["target"] in involved:
+            detail = f": {one['detail']}" if one["detail"] else ""
+            said = f"{one['kind']} {one['target']}{detail}"
+            yield Moment(one["t"] - zero, "watch", "watchdog", said, "unsure")
 
 
 def _attempt(one: Row) -> str:
