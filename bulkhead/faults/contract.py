@@ -1,10 +1,5 @@
 """What a fault is: done to a running stack, confirmed from outside, and always healed again.
 
-    inject     heal the leftovers of an earlier injection, then do it
-    confirmed  proof that it is in force: here the `with` block begins
-    heal       the block has ended, normally or not: undo it
-    healed     proof that it is undone
-
 Each family of faults is a file of this package; docs/faults.md says how each is proved, and
 docs/adding-a-fault.md how to write one.
 """
@@ -94,30 +89,21 @@ class Site:
     def choose(self, words: str, rng: Random, busy: frozenset[str]) -> Sequence[Target]:
         """What a drill's words mean now: the instances that live, or the hosts.
 
-        `any` takes one that accepts connections and is not in `busy`: under another fault already.
-        Other words, such as `nginx`, mean nothing.
+        `any` takes one that is not in `busy`, under another fault already; an instance must accept
+        connections, too. Other words, such as `nginx`, mean nothing.
         """
+        named: Sequence[Target]
         if self.hosts:
-            return self._choose_hosts(self.hosts, words, rng, busy)
-        living = [instance for instance in instances(words, self.topology) if self.find(instance)]
-        if not words.startswith("any "):
-            return living
-        free = [one for one in living if one.name not in busy and self.accepts(one)]
-        return [rng.choice(free)] if free else []
-
-    def _choose_hosts(
-        self, hosts: Hosts, words: str, rng: Random, busy: frozenset[str]
-    ) -> Sequence[Target]:
-        """`app-1`, `any app`, `all app`, `database`: none if one of them is in `busy`.
-
-        The fault that it is under would be undone with this one.
-        """
-        names = hosts.homes if words in ("any app", "all app") else [words]
-        named = [hosts.host(name) for name in names]
-        free = [host for host in named if host.name not in busy]
-        if words == "any app":
+            names = self.hosts.homes if words in ("any app", "all app") else [words]
+            named = [self.hosts.host(name) for name in names]
+        else:
+            named = [one for one in instances(words, self.topology) if self.find(one)]
+        free = [one for one in named if one.name not in busy]
+        if words.startswith("any "):
+            free = [one for one in free if isinstance(one, Host) or self.accepts(one)]
             return [rng.choice(free)] if free else []
-        return named if free == named else []
+        # The fault that a busy host is under would be undone with this one.
+        return named if not self.hosts or free == named else []
 
     def find(self, instance: Instance) -> Process | None:
         """The live process that leads this instance; supervisord's child or not."""
@@ -222,9 +208,8 @@ class Fault:
     def injected(self, site: Site, targets: Sequence[Target]) -> "Injected":
         """A context manager: while its block runs, the fault is in force.
 
-        Raises:
-            FaultError: on entering, it was not confirmed, and it is undone by then. On leaving, it
-                could not be proved to be healed.
+        Entering raises FaultError if it was not confirmed, and it is undone by then; leaving, if it
+        could not be proved to be healed.
         """
         return Injected(self._steps(site, targets))
 
@@ -262,17 +247,13 @@ class Injected(AbstractContextManager[str]):
         return self._context.__exit__(*ended_by)
 
 
-# Proofs. Every wait is bounded.
+# Proofs. Every wait is bounded; FaultError says what was not seen.
 
 
 def confirmed(
     site: Site, awaited: str, in_force: Callable[[], bool], timeout_s: float = CONFIRM_S
 ) -> str:
-    """Wait until a fault is seen to be in force: `awaited`. The end of the run cuts that short.
-
-    Raises:
-        FaultError: it was not seen.
-    """
+    """Wait until a fault is seen to be in force: `awaited`. The end of the run cuts that short."""
 
     def look() -> bool:
         if in_force():
@@ -292,9 +273,6 @@ def healed(
     """Wait until `well` has been true of every item. Only an interrupt cuts the wait short.
 
     `must` completes a sentence about the items: "must answer".
-
-    Raises:
-        FaultError: it was not, and of which items.
     """
     left = list(items)
 
@@ -335,11 +313,7 @@ def known() -> dict[str, Fault]:
 
 
 def make(name: str, params: Mapping[str, object]) -> Fault:
-    """The fault of that name with these parameters.
-
-    Raises:
-        BadFault: with one line per problem, and the allowed values.
-    """
+    """The fault of that name with these parameters; BadFault has a line per problem."""
     kinds = known()
     if name not in kinds:
         raise BadFault(f"{name}: no such fault{near(name, list(kinds))}")

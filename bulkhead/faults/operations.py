@@ -9,26 +9,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from bulkhead import proc
-from bulkhead.faults import processes
-from bulkhead.faults.contract import (
-    Fault,
-    FaultError,
-    Site,
-    Steps,
-    Targets,
-    confirmed,
-    fault,
-    healed,
-    unwatched,
-)
+from bulkhead.faults import contract, processes
+from bulkhead.faults.contract import FaultError, Site, Steps, Targets, confirmed, fault, healed
 from bulkhead.faults.processes import nginx_master, nginx_workers, pids
-from bulkhead.faults.proxy import must_answer
 from bulkhead.proc import Process
 from bulkhead.supervise import record
 
@@ -40,21 +28,17 @@ KEEP = 1000
 
 def patience_s(commands: int) -> float:
     """The `patience_s` of a fault that gives so many commands, one after the other."""
-    return Fault.patience_s + commands * LONGEST_S
+    return contract.Fault.patience_s + commands * LONGEST_S
 
 
 def command(site: Site, *words: str) -> None:
-    """Run `bulkhead WORDS` with the settings that the stack has.
-
-    Raises:
-        FaultError: it failed, with its output, or it did not end.
-    """
+    """Run `bulkhead WORDS` with the settings that the stack has; FaultError has its output."""
     said = f"`bulkhead {' '.join(words)}`"
     given = [word for setting in assignments(site.record.topology) for word in ("--set", setting)]
-    program = [sys.executable, "-m", "bulkhead.cli"]
+    called = [sys.executable, "-m", "bulkhead.cli", *words, "--topology", site.record.source]
     try:
         done = subprocess.run(
-            [*program, *words, "--topology", site.record.source, *given],
+            [*called, *given],
             cwd=site.topology.root,
             env={name: text for name, text in os.environ.items() if name != "BULKHEAD_SET"},
             start_new_session=True,  # Ctrl-C is for us; this must come to its end
@@ -90,8 +74,8 @@ def roll(site: Site, targets: Targets) -> Steps:
         new = processes.leaders(site, targets)
         return {name: leader for name, leader in new.items() if leader != old[name]}
 
-    all_replaced = "another process leads each of them"
-    confirmed(site, all_replaced, lambda: len(replaced()) == len(targets))
+    awaited = "another process leads each of them"
+    confirmed(site, awaited, lambda: len(replaced()) == len(targets))
     yield "; ".join(
         f"{name}: pid {old[name].pid}, now {new.pid}" for name, new in replaced().items()
     )
@@ -136,7 +120,7 @@ def scale(
 
 @fault(
     on="nginx",
-    missing=unwatched("nobody would let the old workers go"),
+    missing=contract.unwatched("nobody would let the old workers go"),
     patience_s=patience_s(1),
 )
 def upgrade_nginx(site: Site) -> Steps:
@@ -150,7 +134,7 @@ def upgrade_nginx(site: Site) -> Steps:
     confirmed(site, "the old nginx has ended", lambda: not any(map(proc.alive, old)))
     master = nginx_master(site)
     yield f"pids: {pids([master, *nginx_workers(master)])}, no more {pids(old)}"
-    must_answer(site)
+    processes.nginx_answering(site)
     return f"nothing to undo; workers: {pids(nginx_workers(nginx_master(site)))}"
 
 
@@ -158,13 +142,13 @@ def upgrade_nginx(site: Site) -> Steps:
 def rotate(site: Site) -> Steps:
     """`bulkhead reopen` while the stack writes, as at midnight: growing files are renamed."""
     rows = site.home.proxy_rows
-    old = _inode(rows)
+    old = rows.stat().st_ino
     command(site, "reopen", "--keep", str(KEEP))
-    confirmed(site, f"{rows.name} is another file", lambda: _inode(rows) not in (0, old))
+    confirmed(
+        site,
+        f"{rows.name} is another file",
+        lambda: rows.exists() and rows.stat().st_ino != old,
+    )
     yield f"renamed: {', '.join(sorted(path.name for path in site.home.rows.glob('*.1')))}"
     healed("must answer", site.topology.instances(), site.answers)
     return "nothing to undo; every instance answers"
-
-
-def _inode(path: Path) -> int:
-    return path.stat().st_ino if path.exists() else 0

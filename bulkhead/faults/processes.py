@@ -1,6 +1,6 @@
 """The processes of a stack, signals to them, and proofs of their effect.
 
-None of this asks supervisord.
+None of this asks supervisord. FaultError says what is not there, or was not seen in time.
 """
 
 import socket
@@ -10,9 +10,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from bulkhead import proc
+from bulkhead import http_probe, proc
 from bulkhead.faults.contract import CONFIRM_S, FaultError, Site, Targets, confirmed, healed
-from bulkhead.http_probe import CONNECT_S
 from bulkhead.proc import Process
 from bulkhead.supervise import record
 from bulkhead.topology.model import Instance
@@ -32,11 +31,7 @@ def pids(processes: Iterable[Process]) -> str:
 
 
 def living(site: Site, targets: Targets) -> list[Process]:
-    """Every process of the targets.
-
-    Raises:
-        FaultError: one of them has no process that leads it.
-    """
+    """Every process of the targets, each of which must have one that leads it."""
     if dead := [target.name for target in targets if not site.find(target)]:
         raise FaultError(f"no live process: {', '.join(dead)}")
     return [member for target in targets for member in site.processes(target)]
@@ -49,26 +44,16 @@ def leaders(site: Site, targets: Iterable[Instance]) -> dict[str, Process]:
 
 
 def workers(site: Site, target: Instance) -> list[Process]:
-    """The gunicorn workers of an instance, eldest first.
-
-    Raises:
-        FaultError: it is dead, or has none.
-    """
+    """The gunicorn workers of an instance, eldest first; there must be some."""
     leader = site.find(target)
-    if leader is None:
-        raise FaultError(f"no live process: {target.name}")
-    found = proc.children(leader.pid)
+    found = proc.children(leader.pid) if leader else []
     if not found:
         raise FaultError(f"{target.name} has no workers")
     return found
 
 
 def workers_at(site: Site, targets: Targets, index: int) -> list[Process]:
-    """One gunicorn worker of each target; index 0 is the eldest.
-
-    Raises:
-        FaultError: a target has none of this index.
-    """
+    """One gunicorn worker of each target; index 0 is the eldest."""
     picked = []
     living(site, targets)
     for target in targets:
@@ -83,11 +68,7 @@ def workers_at(site: Site, targets: Targets, index: int) -> list[Process]:
 
 
 def supervisord(site: Site) -> Process:
-    """The supervisord that leads the stack now; it may not be the one that the run began with.
-
-    Raises:
-        FaultError: there is none.
-    """
+    """The supervisord that leads the stack now; it may not be the one that the run began with."""
     found = record.read(site.home)
     if found is None or not found.leads():
         raise FaultError("no live process: supervisord")
@@ -95,11 +76,7 @@ def supervisord(site: Site) -> Process:
 
 
 def nginx_master(site: Site) -> Process:
-    """The master that leads nginx; a process that is only about to become nginx is none yet.
-
-    Raises:
-        FaultError: there is none.
-    """
+    """The master that leads nginx; a process that is only about to become nginx is none yet."""
     found = record.leader(site.home, "nginx")
     if found is None or not proc.title(found).startswith(NGINX_MASTER):
         raise FaultError("no live process: nginx")
@@ -114,6 +91,11 @@ def nginx_workers(master: Process) -> list[Process]:
         for worker, title in titles.items()
         if title.startswith(NGINX_WORKER) and "shutting down" not in title
     ]
+
+
+def generation(site: Site) -> str:
+    """The configuration that nginx answers with, or "" when it does not answer."""
+    return http_probe.generation(site.home.internal_socket)
 
 
 # Signals, and their proofs
@@ -177,10 +159,15 @@ def answering(site: Site, targets: Targets) -> str:
     return f"answering: {pids(leaders(site, targets).values())}"
 
 
+def nginx_answering(site: Site) -> None:
+    """Wait until nginx answers."""
+    healed("must answer", ("nginx",), lambda _: bool(generation(site)))
+
+
 def refuses(host: str, port: int) -> bool:
     """Whether the kernel says at once that nobody listens at this address; nothing is sent."""
     try:
-        with socket.create_connection((host.strip("[]"), port), CONNECT_S) as trial:
+        with socket.create_connection((host.strip("[]"), port), http_probe.CONNECT_S) as trial:
             # A port that the kernel may give to clients can meet itself: nobody listens there.
             return bool(trial.getsockname() == trial.getpeername())
     except ConnectionRefusedError:

@@ -17,10 +17,9 @@ from bulkhead import proc
 from bulkhead.clock import wall, wall_offset
 from bulkhead.faults import processes
 from bulkhead.faults.contract import FaultError, Site, Steps, Targets, confirmed, fault, healed
-from bulkhead.faults.proxy import must_answer
 from bulkhead.proc import Process
 from bulkhead.render import nginx as render
-from bulkhead.topology.model import Instance, Topology
+from bulkhead.topology.model import Instance
 
 # A connect on this machine is done within the call or not at all: the kernel drops the handshake
 # when the queue is full, and the client sends it again after a second.
@@ -31,8 +30,11 @@ NEAR_S = 0.5
 
 
 def raise_again(site: Site, targets: Targets) -> None:
-    """Raise whatever is lowered of the targets."""
-    raise_limits(itertools.chain(*map(site.processes, targets)), site.topology)
+    """Raise what a killed drill has left lowered: of the targets, or without any of nginx."""
+    workers = [] if targets else processes.nginx_workers(processes.nginx_master(site))
+    most = render.descriptors(site.topology)  # all that the stack ever asks for
+    victims = itertools.chain(workers, *map(site.processes, targets))
+    _set_limits({victim: most for victim in victims if soft_limit(victim) < most})
 
 
 @fault(undo=raise_again)
@@ -41,47 +43,38 @@ def descriptors(site: Site, targets: Targets) -> Steps:
 
     The limit of every process is lowered to its number of open files.
     """
-
-    def heal() -> str:
-        raise_again(site, targets)
-        return processes.answering(site, targets)
-
-    return lowered(site, processes.living(site, targets), heal)
+    victims = processes.living(site, targets)
+    return lowered(site, targets, victims, partial(processes.answering, site, targets))
 
 
-def raise_nginx(site: Site) -> None:
-    """Raise whatever is lowered of nginx's workers."""
-    raise_limits(processes.nginx_workers(processes.nginx_master(site)), site.topology)
-
-
-@fault(on="nginx", undo=raise_nginx)
+@fault(on="nginx", undo=raise_again)
 def nginx_descriptors(site: Site) -> Steps:
     """As descriptors, of nginx's workers."""
     victims = processes.nginx_workers(processes.nginx_master(site))
 
-    def heal() -> str:
-        raise_nginx(site)
-        must_answer(site)
+    def answering() -> str:
+        processes.nginx_answering(site)
         return f"answers, and may open files again: {processes.pids(victims)}"
 
-    return lowered(site, victims, heal)
+    return lowered(site, (), victims, answering)
 
 
-def lowered(site: Site, victims: list[Process], heal: Callable[[], str]) -> Steps:
-    """Let processes open nothing more; then give each its own limit back, and heal the rest."""
+def lowered(site: Site, targets: Targets, victims: list[Process], well: Callable[[], str]) -> Steps:
+    """Let processes open nothing more; then give each its own limit back, and raise the rest."""
     before: dict[Process, int] = {}
+
+    def all_lowered() -> bool:
+        return all(soft_limit(one) < limit for one, limit in before.items())
+
     try:
         before = lower(victims)
-        confirmed(
-            site,
-            f"can open nothing: {processes.pids(victims)}",
-            lambda: all(soft_limit(one) < limit for one, limit in before.items()),
-        )
+        confirmed(site, f"can open nothing: {processes.pids(victims)}", all_lowered)
         limits = ", ".join(f"{victim.pid} at {soft_limit(victim)}" for victim in before)
         yield f"may open nothing more: pid {limits}"
     finally:
         _set_limits(before)
-        proof = heal()
+        raise_again(site, targets)
+        proof = well()
     return proof
 
 
@@ -90,12 +83,6 @@ def lower(victims: Iterable[Process]) -> dict[Process, int]:
     before = {victim: soft_limit(victim) for victim in victims}
     _set_limits({victim: _first_free(victim) for victim in before})
     return {victim: limit for victim, limit in before.items() if limit}
-
-
-def raise_limits(victims: Iterable[Process], topology: Topology) -> None:
-    """Raise each limit below all that the stack ever asks for: a killed drill has left it so."""
-    most = render.descriptors(topology)
-    _set_limits({victim: most for victim in victims if soft_limit(victim) < most})
 
 
 def soft_limit(victim: Process) -> int:
@@ -129,10 +116,7 @@ def _set_limits(limits: Mapping[Process, int]) -> None:
 
 @fault(undo=processes.resume)
 def accept_queue(site: Site, targets: Targets) -> Steps:
-    """An instance hangs and its accept queue is full, so that connects time out.
-
-    The targets are stopped and get idle connections until the kernel takes no more.
-    """
+    """An instance hangs, and idle connections fill its accept queue: connects time out."""
     processes.living(site, targets)
     idle: list[socket.socket] = []
     # A queue holds up to some thousands: let this process open as many files as it may.
@@ -188,10 +172,9 @@ def forbidden() -> str:
 
 @fault(on="clock", missing=forbidden)
 def clock_step(site: Site, step_s: Annotated[float, Field(ge=-86_400, le=86_400)]) -> Steps:
-    """The machine's wall clock is set, and set back at the end. Monotonic time goes on as it was.
+    """The machine's wall clock is set, below 0 back in time, and set back at the end.
 
-    `step_s` below 0 is back in time. nginx's rows have the wall clock, so they are off by as much,
-    and the judge says so.
+    nginx's rows have the wall clock, so they are off by as much, and the judge says so.
     """
     before = wall_offset()
     try:

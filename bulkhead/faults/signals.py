@@ -1,21 +1,23 @@
-"""Faults that are one signal to processes of an instance. And noop, which is none.
+"""Faults that are one signal to processes of an instance, or of nginx. And noop, which is none.
 
 Something else may kill and restart a target meanwhile: then the new processes must be well.
 """
 
 from collections.abc import Callable
 from functools import partial
-from signal import SIGSTOP, SIGTERM
+from signal import SIGHUP, SIGSTOP, SIGTERM
 from typing import Annotated
 
 from pydantic import Field
 
 from bulkhead import proc
-from bulkhead.faults import in_process, processes
-from bulkhead.faults.contract import CONFIRM_S, HEAL_S, Site, Steps, Targets, fault, healed
-from bulkhead.faults.processes import WorkerIndex, living, workers_at
+from bulkhead.faults import contract, in_process, processes
+from bulkhead.faults.contract import FaultError, Site, Steps, Targets, confirmed, fault, healed
+from bulkhead.faults.processes import WorkerIndex, living, nginx_master, nginx_workers, pids
 from bulkhead.proc import Process
 from bulkhead.topology.model import Instance
+
+RELOADED_S = 10
 
 
 @fault(undo=processes.resume)
@@ -48,7 +50,7 @@ def term(site: Site, targets: Targets) -> Steps:
     victims = living(site, targets)
     try:
         processes.send(processes.leaders(site, targets).values(), SIGTERM)
-        yield processes.ended(site, victims, grace_s(site, targets) + CONFIRM_S)
+        yield processes.ended(site, victims, grace_s(site, targets) + contract.CONFIRM_S)
     finally:
         proof = processes.accepting(site, targets)
     return proof
@@ -63,14 +65,14 @@ def hang(site: Site, targets: Targets) -> Steps:
 @fault(undo=processes.resume)
 def hang_worker(site: Site, targets: Targets, index: WorkerIndex = 0) -> Steps:
     """One worker of a gunicorn instance stops moving; its master and the others go on."""
-    chosen = partial(workers_at, site, targets, index)
+    chosen = partial(processes.workers_at, site, targets, index)
     return stopped(site, targets, chosen, has_all_workers)
 
 
 @fault()
 def kill_worker(site: Site, targets: Targets, index: WorkerIndex = 0) -> Steps:
     """One worker of a gunicorn instance crashes, with every request that it had."""
-    victims = workers_at(site, targets, index)
+    victims = processes.workers_at(site, targets, index)
     try:
         yield processes.killed(site, victims)
     finally:
@@ -88,17 +90,10 @@ def kill_master(site: Site, targets: Targets) -> Steps:
     try:
         yield processes.killed(site, victims)
     finally:
-        limit_s = grace_s(site, targets) + HEAL_S
+        limit_s = grace_s(site, targets) + contract.HEAL_S
         healed("must have ended", before, lambda old: not proc.alive(old), limit_s)
-        proof = f"{has_all_workers(site, targets, limit_s)}; no more {processes.pids(before)}"
+        proof = f"{has_all_workers(site, targets, limit_s)}; no more {pids(before)}"
     return proof
-
-
-@fault()
-def noop() -> Steps:
-    """Does nothing to its targets: a drill with it shows the cost of the driver itself."""
-    yield "nothing was done"
-    return "nothing was done"
 
 
 def stopped(
@@ -117,7 +112,7 @@ def stopped(
     return proof
 
 
-def has_all_workers(site: Site, targets: Targets, timeout_s: float = HEAL_S) -> str:
+def has_all_workers(site: Site, targets: Targets, timeout_s: float = contract.HEAL_S) -> str:
     """Proof that every target answers, has all its workers, and that none of them is stopped."""
 
     def complete(target: Instance) -> bool:
@@ -139,3 +134,90 @@ def has_all_workers(site: Site, targets: Targets, timeout_s: float = HEAL_S) -> 
 def grace_s(site: Site, targets: Targets) -> float:
     """The longest that one of the targets may drain."""
     return max(site.topology.services[target.service].grace_s for target in targets)
+
+
+@fault()
+def noop() -> Steps:
+    """Does nothing to its targets: a drill with it shows the cost of the driver itself."""
+    yield "nothing was done"
+    return "nothing was done"
+
+
+# nginx
+
+
+@fault(on="nginx")
+def kill_nginx(site: Site) -> Steps:
+    """nginx's master crashes. Its workers serve on and hold the port, as orphans.
+
+    supervisord starts another master, and the watchdog ends the orphans.
+    """
+    victim = nginx_master(site)
+    old = proc.children(victim.pid)
+    wanted = processes.generation(site)
+    settings = site.topology.proxy
+    host, _, port = settings.listen.rpartition(":")
+    refused: list[bool] = []
+
+    def taken_over(_: str) -> bool:
+        refused.append(processes.refuses(host, int(port)))
+        try:
+            new = nginx_master(site)
+        except FaultError:
+            return False
+        if new == victim or any(map(proc.alive, old)):
+            return False
+        return len(nginx_workers(new)) >= settings.workers and processes.generation(site) == wanted
+
+    try:
+        yield processes.killed(site, [victim])
+    finally:
+        healed(
+            "must serve with new workers, and without the old",
+            ("nginx",),
+            taken_over,
+            # Orphans first announce the end of their connections, then finish what they have.
+            settings.closing_s + settings.grace_s + contract.HEAL_S,
+        )
+    return (
+        f"workers: {pids(nginx_workers(nginx_master(site)))}, no more {pids(old)}; "
+        f"{sum(refused)} of {len(refused)} connects were refused meanwhile"
+    )
+
+
+@fault(on="nginx")
+def nginx_worker(site: Site, index: Annotated[int, Field(ge=0, le=63)] = 0) -> Steps:
+    """A worker of nginx crashes, and every connection that it held; 0 is the eldest."""
+    master = nginx_master(site)
+    before = nginx_workers(master)
+    if index >= len(before):
+        raise FaultError(f"nginx has {len(before)} workers, none with index {index}")
+    try:
+        yield processes.killed(site, [before[index]])
+    finally:
+        healed(
+            f"must have {len(before)} workers again",
+            ("nginx",),
+            lambda _: len(nginx_workers(master)) >= len(before),
+        )
+    return f"workers: {pids(nginx_workers(master))}"
+
+
+@fault(on="nginx")
+def nginx_reload(site: Site) -> Steps:
+    """nginx reads its configuration again, as at every deploy of a change.
+
+    There is nothing to undo, since the configuration is the same.
+    """
+    master = nginx_master(site)
+    old = nginx_workers(master)
+    proc.send(master, SIGHUP)
+
+    def taken_over() -> bool:
+        new = nginx_workers(master)
+        return len(new) >= len(old) and not set(new) & set(old) and bool(processes.generation(site))
+
+    confirmed(site, "new workers of nginx serve, and none of the old", taken_over, RELOADED_S)
+    yield f"workers: {pids(nginx_workers(master))}, no more {pids(old)}"
+    processes.nginx_answering(site)
+    return f"nothing to undo; workers: {pids(nginx_workers(master))}"
