@@ -2,7 +2,7 @@
 
 Each serving process of an instance has a socket of its own, named INSTANCE.PID.sock; the sockets
 of dead processes are passed over. A fault lasts until the process is told otherwise or ends: its
-successor knows nothing of it.
+successor knows nothing of it. FaultError says which socket does not answer, or refuses.
 """
 
 import json
@@ -15,17 +15,8 @@ from pydantic import Field
 
 from bulkhead import proc
 from bulkhead.clock import now, pause
-from bulkhead.faults.contract import (
-    CONFIRM_S,
-    HEAL_S,
-    FaultError,
-    Site,
-    Steps,
-    Targets,
-    confirmed,
-    fault,
-    healed,
-)
+from bulkhead.faults import contract
+from bulkhead.faults.contract import FaultError, Site, Steps, Targets, confirmed, fault, healed
 from bulkhead.faults.processes import WorkerIndex, answering, living, pids, workers_at
 from bulkhead.http_probe import UnixConnection
 from bulkhead.proc import Process
@@ -48,9 +39,8 @@ Doors = dict[Process, Path]
 
 def missing(site: Site) -> str:
     """Why services cannot be told; "" when they can."""
-    if site.topology.file.stack.admin:
-        return ""
-    return "the services have no admin sockets: stack.admin is false"
+    has = site.topology.file.stack.admin
+    return "" if has else "the services have no admin sockets: stack.admin is false"
 
 
 def doors(site: Site, *instances: Instance) -> Doors:
@@ -64,11 +54,7 @@ def doors(site: Site, *instances: Instance) -> Doors:
 
 
 def listening(site: Site, targets: Targets) -> Doors:
-    """Every serving process of the targets with its socket.
-
-    Raises:
-        FaultError: one does not listen.
-    """
+    """Every serving process of the targets with its socket; each must listen."""
 
     def all_listen(target: Instance, wanted: int) -> bool:
         return len(doors(site, target)) == wanted
@@ -82,11 +68,7 @@ def listening(site: Site, targets: Targets) -> Doors:
 
 
 def tell(told: Doors, **settings: float) -> None:
-    """Tell each of them.
-
-    Raises:
-        FaultError: one does not answer or refuses; others may have been told by then.
-    """
+    """Tell each of them; when one refuses, others may have been told by then."""
     for door in told.values():
         ask(door, "PUT", **settings)
 
@@ -98,10 +80,9 @@ def apply(site: Site, targets: Targets, **settings: float) -> Steps:
         tell(told, **settings)
         for each, door in told.items():
             state = ask(door, "GET")
-            if wrong := {
-                name: state.get(name) for name in settings if state.get(name) != settings[name]
-            }:
-                raise FaultError(f"did not take hold: pid {each.pid} says {wrong}")
+            said = {name: state.get(name) for name in settings}
+            if said != settings:
+                raise FaultError(f"did not take hold: pid {each.pid} says {said}")
         names = ", ".join(target.name for target in targets)
         given = ", ".join(f"{name} {value:g}" for name, value in settings.items())
         yield f"{names}: every process says {given}"
@@ -110,7 +91,7 @@ def apply(site: Site, targets: Targets, **settings: float) -> Steps:
     return proof
 
 
-def clear(site: Site, targets: Targets, timeout_s: float = HEAL_S) -> str:
+def clear(site: Site, targets: Targets, timeout_s: float = contract.HEAL_S) -> str:
     """Undo everything that live processes of the targets were told; each must say so itself."""
 
     def cleared(told: Process, door: Path) -> bool:
@@ -130,11 +111,7 @@ def clear(site: Site, targets: Targets, timeout_s: float = HEAL_S) -> str:
 
 
 def ask(door: Path, method: str, **settings: float) -> dict[str, Any]:
-    """Ask one process (GET), tell it something (PUT) or undo all of it (DELETE); its state then.
-
-    Raises:
-        FaultError: it does not answer or it refuses.
-    """
+    """Ask one process (GET), tell it something (PUT) or undo all of it (DELETE); its state then."""
     connection = UnixConnection(door, ANSWER_S)
     try:
         connection.request(method, "/faults", json.dumps(settings) if settings else None)
@@ -159,10 +136,7 @@ def slow(
     slow_ms: Annotated[float, Field(gt=0, le=60_000)],
     share: Share = 1.0,
 ) -> Steps:
-    """An instance answers late, as with a cold cache: it delays a share of its requests.
-
-    A request that waits out its delay when it is undone still does.
-    """
+    """An instance answers late, as with a cold cache: it delays a share of its requests."""
     return apply(site, targets, slow_ms=slow_ms, slow_share=share)
 
 
@@ -213,35 +187,29 @@ def memory(site: Site, targets: Targets, memory_mb: Annotated[int, Field(ge=16, 
     """
     growing = listening(site, targets)
     before = {each: proc.resident_mb(each) for each in growing}
+
+    def all_grown() -> bool:
+        return all(proc.resident_mb(each) - mb >= GROWN * memory_mb for each, mb in before.items())
+
+    def shrunk(each: Process) -> bool:
+        return proc.resident_mb(each) <= before[each] + KEPT * max(before[each], memory_mb)
+
     try:
         tell(growing, memory_mb=memory_mb)
-        confirmed(
-            site,
-            f"every process has grown by {memory_mb} MB",
-            lambda: all(
-                proc.resident_mb(each) - mb >= GROWN * memory_mb for each, mb in before.items()
-            ),
-            CONFIRM_S + memory_mb * GROWTH_S_PER_MB,
-        )
+        limit_s = contract.CONFIRM_S + memory_mb * GROWTH_S_PER_MB
+        confirmed(site, f"every process has grown by {memory_mb} MB", all_grown, limit_s)
         names = ", ".join(target.name for target in targets)
         yield f"every process of {names} has {memory_mb} MB more"
     finally:
         clear(site, targets)
-        healed(
-            f"must be smaller again by most of {memory_mb} MB",
-            tuple(before),
-            lambda each: (
-                proc.resident_mb(each) <= before[each] + KEPT * max(before[each], memory_mb)
-            ),
-        )
+        healed(f"must be smaller again by most of {memory_mb} MB", tuple(before), shrunk)
     return "each has given it back"
 
 
 def cannot_be_busy(site: Site) -> str:
     """It takes admin sockets, and a kernel that tells how long a process waits to run."""
-    if not (reason := missing(site)) and not Path("/proc/self/schedstat").exists():
-        return "this kernel has no /proc/PID/schedstat"
-    return reason
+    known = Path("/proc/self/schedstat").exists()
+    return missing(site) or ("" if known else "this kernel has no /proc/PID/schedstat")
 
 
 @fault(missing=cannot_be_busy)
@@ -262,23 +230,19 @@ def busy_worker(site: Site, targets: Targets, busy_s: BusyS, index: WorkerIndex 
 
 
 def _busy(site: Site, targets: Targets, told: Doors, busy_s: float) -> Steps:
+    def all_busy() -> bool:
+        """Whether each wanted a processor nearly all the time; on a busy machine it has to wait."""
+        start = now()
+        before = {member: proc.runnable_s(member) for member in told}
+        pause(WINDOW_S)
+        wanted = SHARE * (now() - start)
+        return all(proc.runnable_s(member) - before[member] >= wanted for member in told)
+
     try:
         tell(told, busy_s=busy_s)
-        yield confirmed(
-            site,
-            f"wanting a processor for {SHARE:.0%} of {WINDOW_S} s: {pids(told)}",
-            lambda: _all_busy(told),
-        )
+        awaited = f"wanting a processor for {SHARE:.0%} of {WINDOW_S} s: {pids(told)}"
+        yield confirmed(site, awaited, all_busy)
     finally:
-        clear(site, targets, busy_s + HEAL_S)
+        clear(site, targets, busy_s + contract.HEAL_S)
         proof = answering(site, targets)
     return proof
-
-
-def _all_busy(told: Doors) -> bool:
-    """Whether each wanted a processor nearly all the time; on a busy machine it has to wait."""
-    start = now()
-    before = {member: proc.runnable_s(member) for member in told}
-    pause(WINDOW_S)
-    wanted = SHARE * (now() - start)
-    return all(proc.runnable_s(member) - before[member] >= wanted for member in told)
