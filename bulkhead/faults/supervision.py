@@ -13,19 +13,8 @@ from signal import SIGKILL
 from bulkhead import proc
 from bulkhead.clock import wait_until
 from bulkhead.errors import StartError
-from bulkhead.faults import in_process, processes
-from bulkhead.faults.contract import (
-    CONFIRM_S,
-    SHIM,
-    FaultError,
-    Site,
-    Steps,
-    Targets,
-    confirmed,
-    fault,
-    healed,
-    unwatched,
-)
+from bulkhead.faults import contract, in_process, processes
+from bulkhead.faults.contract import FaultError, Site, Steps, Targets, confirmed, fault, healed
 from bulkhead.faults.operations import command, patience_s
 from bulkhead.proc import Process
 from bulkhead.render.supervisor import STOP_MARGIN_S, WATCH
@@ -38,7 +27,7 @@ CRASHED_S = 10
 BY_ITSELF_S = 8
 
 
-@fault(on="supervisord", missing=unwatched("nobody would start another"))
+@fault(on="supervisord", missing=contract.unwatched("nobody would start another"))
 def kill_supervisord(site: Site) -> Steps:
     """supervisord crashes. Everything that it started lives on, without a parent.
 
@@ -74,35 +63,30 @@ def runs_once(site: Site, name: str) -> bool:
     program = Supervisord(site.home.supervisor_socket).find(name)
     if program and leader and program.state in ("STARTING", "RUNNING"):
         child = proc.find(program.pid)
-        return child is not None and (child == leader or SHIM in proc.title(child))
+        return child is not None and (child == leader or contract.SHIM in proc.title(child))
     return False
 
 
-@fault(on="watch", missing=unwatched("there is no watchdog"))
+@fault(on="watch", missing=contract.unwatched("there is no watchdog"))
 def kill_watch(site: Site) -> Steps:
     """The watchdog crashes. Until supervisord has started another, nobody watches."""
     victim = record.leader(site.home, WATCH)
     if victim is None:
         raise FaultError("no live process: watch")
+
+    def another_hears(_: str) -> bool:
+        if record.leader(site.home, WATCH) in (None, victim):
+            return False
+        # The socket of a dead one is still there as a file, and refuses. Nothing is sent.
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as trial:
+            return trial.connect_ex(str(site.home.notify_socket)) == 0
+
     try:
         yield processes.killed(site, [victim])
     finally:
-        healed(
-            "another must hear",
-            ("watch",),
-            lambda _: record.leader(site.home, WATCH) not in (None, victim) and hears(site),
-        )
+        healed("another must hear", ("watch",), another_hears)
     successor = record.leader(site.home, WATCH)
     return f"hears: {processes.pids([successor] if successor else [])}"
-
-
-def hears(site: Site) -> bool:
-    """Whether a live process has the socket of the heartbeats; nothing is sent.
-
-    The socket of a dead one is still there as a file, and refuses.
-    """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as trial:
-        return trial.connect_ex(str(site.home.notify_socket)) == 0
 
 
 @fault(on="everything", patience_s=patience_s(1))
@@ -118,7 +102,6 @@ def kill_everything(site: Site) -> Steps:
         return not left
 
     try:
-        processes.send(victims, SIGKILL)
         confirmed(site, "no process of the stack is left", nothing_left)
         yield f"ended: {len(victims)} processes"
     finally:
@@ -142,15 +125,15 @@ def _members(site: Site) -> list[Process]:
     return sorted(current.members(), key=order)
 
 
-def crash_files(site: Site, targets: Targets) -> list[Path]:
-    """The file of each that makes its starts fail."""
-    return [site.home.admin / f"{target.name}.crash" for target in targets]
-
-
 def no_crashes(site: Site, targets: Targets) -> None:
     """Let every start succeed."""
-    for file in crash_files(site, targets):
-        file.unlink(missing_ok=True)
+    for target in targets:
+        crash_file(site, target).unlink(missing_ok=True)
+
+
+def crash_file(site: Site, target: Instance) -> Path:
+    """Makes every start of it fail."""
+    return site.home.admin / f"{target.name}.crash"
 
 
 # Only a service with an admin folder looks for its file.
@@ -163,8 +146,8 @@ def crash_at_boot(site: Site, targets: Targets) -> Steps:
     names = ", ".join(target.name for target in targets)
 
     try:
-        for file in crash_files(site, targets):
-            file.touch()
+        for target in targets:
+            crash_file(site, target).touch()
         processes.send(victims, SIGKILL)
         yield confirmed(
             site,
@@ -196,11 +179,7 @@ def has_crashed(log: Path, seen: int, instance: Instance) -> bool:
 
 
 def stop(site: Site, targets: Targets) -> None:
-    """Let supervisord stop the targets and leave them stopped; returns when all have ended.
-
-    Raises:
-        FaultError: supervisord would not.
-    """
+    """Let supervisord stop the targets and leave them stopped; returns when all have ended."""
     _tell(site, targets, "stop", lambda supervisord, target: supervisord.stop(target.name))
 
 
@@ -208,24 +187,17 @@ def start(site: Site, targets: Targets) -> None:
     """Let supervisord start each target that it does not run or is not just starting.
 
     It returns when supervisord has done so: nothing serves yet.
-
-    Raises:
-        FaultError: supervisord would not.
     """
 
     def start_one(supervisord: Supervisord, target: Instance) -> None:
-        def state(target: Instance) -> str:
+        def state() -> str:
             if program := supervisord.find(target.name):
                 return program.state
             raise FaultError(f"supervisord has no program {target.name}")
 
-        healed(
-            "is still being stopped",
-            (target,),
-            lambda target: state(target) != "STOPPING",
-            _stop_s(site, target),
-        )
-        found = state(target)
+        stop_s = _stop_s(site, target)
+        healed("is still being stopped", (target,), lambda _: state() != "STOPPING", stop_s)
+        found = state()
         if found == "BACKOFF":  # waiting to try again, by now perhaps for long
             supervisord.stop(target.name)
         if found not in ("STARTING", "RUNNING"):
@@ -240,13 +212,11 @@ def _tell(
     """supervisord answers a call when its work is done, so each target has a call of its own."""
 
     def tell(target: Instance) -> None:
-        failed = f"supervisord could not {verb} {target.name}"
         try:
             act(Supervisord(site.home.supervisor_socket, _stop_s(site, target)), target)
-        except xmlrpc.client.Fault as error:
-            raise FaultError(f"{failed}: {error.faultString}") from error
-        except (StartError, *GONE) as error:
-            raise FaultError(f"{failed}: {error}") from error
+        except (xmlrpc.client.Fault, StartError, *GONE) as error:
+            why = error.faultString if isinstance(error, xmlrpc.client.Fault) else error
+            raise FaultError(f"supervisord could not {verb} {target.name}: {why}") from error
 
     with ThreadPoolExecutor(len(targets)) as pool:
         list(pool.map(tell, targets))
@@ -254,7 +224,7 @@ def _tell(
 
 def _stop_s(site: Site, target: Instance) -> float:
     """How long a stop may take, its drain included."""
-    return site.topology.services[target.service].grace_s + STOP_MARGIN_S + CONFIRM_S
+    return site.topology.services[target.service].grace_s + STOP_MARGIN_S + contract.CONFIRM_S
 
 
 @fault(undo=start)
