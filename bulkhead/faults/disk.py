@@ -1,6 +1,7 @@
 """disk_full, and the small volumes under a drill's own home that it fills: never a real disk.
 
-Only root can mount one. Without root a stack gets no volume, and disk_full says so.
+Only root can mount one. Without root a stack gets no volume, and disk_full says so. StateError says
+what the system refuses.
 """
 
 import errno
@@ -86,11 +87,7 @@ def _is_full(folder: Path) -> bool:
 
 
 def mount(home: Path, sizes_mb: Mapping[Volume, int]) -> None:
-    """Put a memory file system of so many MB at each of these folders of a home.
-
-    Raises:
-        StateError: the system refuses.
-    """
+    """Put a memory file system of so many MB at each of these folders of a home."""
     if os.geteuid() != 0:
         return
     for name, size in sizes_mb.items():
@@ -100,11 +97,7 @@ def mount(home: Path, sizes_mb: Mapping[Volume, int]) -> None:
 
 
 def unmount(home: Path) -> None:
-    """Unmount every volume under a home; nothing when there is none.
-
-    Raises:
-        StateError: the system refuses.
-    """
+    """Unmount every volume under a home."""
     for folder in reversed(mounted(home)):
         # Lazily: a file that a reader of this process still holds must not keep the volume.
         _run("umount", "--lazy", folder)
