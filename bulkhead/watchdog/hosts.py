@@ -16,7 +16,6 @@ recorded one is worth little. The lines are those of nginx's table.
 import hashlib
 import hmac
 import os
-import selectors
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -161,9 +160,6 @@ class Hosts:
 
     A host that has been silent for `SILENT_S` cannot be reached: its instances are down. After
     `FORGET_S` it is forgotten; its next announcement makes it known again.
-
-    Raises:
-        OSError: the address cannot be bound.
     """
 
     def __init__(self, address: str, key: bytes, report: Callable[[str, str], None]) -> None:
@@ -174,15 +170,6 @@ class Hosts:
         host, _, port = address.rpartition(":")
         self.socket = _new_socket()
         self.socket.bind((host, int(port)))
-
-    def register(self, selector: selectors.BaseSelector, changed: Callable[[], None]) -> None:
-        """Call `changed` when an announcement has changed something."""
-
-        def heard() -> None:
-            if self.hear():
-                changed()
-
-        selector.register(self.socket, selectors.EVENT_READ, heard)
 
     def hear(self) -> bool:
         """Take what has arrived; whether nginx's table has changed by it."""
@@ -247,12 +234,7 @@ def _down(line: str) -> str:
 
 
 def read_key(path: str | os.PathLike[str]) -> bytes:
-    """The key that all hosts of a stack have.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is too short.
-    """
+    """The key that all hosts of a stack have; ValueError if it is too short."""
     with open(path, "rb") as file:  # noqa: PTH123 - the watchdog starts in a hurry
         key = file.read().strip()
     if len(key) < 32:

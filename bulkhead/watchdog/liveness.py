@@ -67,8 +67,8 @@ class Notification:
 class ReplacingSocket:
     """A unix socket that takes the place of the previous watchdog's: bound, then renamed over it.
 
-    A client meets the old one or the new one, never none. The watchdog's lock, which outlives the
-    socket, sees to it that one watchdog at a time has it.
+    A client meets the old one or the new one, never none. Only the holder of the watchdog's lock
+    makes one.
     """
 
     kind = socket.SOCK_STREAM
@@ -93,8 +93,7 @@ class ReplacingSocket:
 class NotifySocket(ReplacingSocket):
     """The socket on which processes say that they are ready and that their loops turn.
 
-    The sender's pid is not in the datagram: the kernel adds it (SO_PASSCRED), and no process can
-    forge it (unless it is privileged).
+    The kernel adds the sender's pid (SO_PASSCRED): only a privileged process can forge it.
     """
 
     kind = socket.SOCK_DGRAM
@@ -254,10 +253,12 @@ class ServingProcess(HeldProcess):
         """Whether it is stopped, for however short a time, or was reported as hung."""
         return self.doomed or self.liveness.stop.since is not None
 
-    def heartbeat(self) -> None:
-        """A heartbeat was heard."""
+    def heartbeat(self, at: float, age_s: float = 0.0) -> None:
+        """At `at` a heartbeat was heard, or read, that is `age_s` old."""
         with suppress(ProcessLookupError):  # its end is about to be seen
-            self.liveness.heartbeat(now(), self._times_s()[1])
+            # The counter as of the heartbeat, in favour of the process: it was queued ever since.
+            queued_then = max(self.liveness.queued_before, self._times_s()[1] - age_s)
+            self.liveness.heartbeat(at, queued_then, age_s)
 
     def newly_hung(self, patience_s: float, all_received: bool) -> str:
         """Why it counts as hung now; empty if it does not, or was reported before.
@@ -279,13 +280,8 @@ class ServingProcess(HeldProcess):
         if self.liveness.fresh(now()):
             return
         turned, at = self.last_turn(), now()
-        if not self.liveness.last_heartbeat < turned <= at:  # in the future: no time of a turn
-            return
-        with suppress(ProcessLookupError):  # its end is about to be seen
-            queued = self._times_s()[1]
-            # The counter as of `turned`, in favour of the process: it was queued ever since.
-            queued_then = max(self.liveness.queued_before, queued - (at - turned))
-            self.liveness.heartbeat(at, queued_then, age_s=at - turned)
+        if self.liveness.last_heartbeat < turned <= at:  # in the future: no time of a turn
+            self.heartbeat(at, at - turned)
 
     def open_page(self, number: int) -> None:
         """Open the page into which it writes its heartbeats: its descriptor `number` (-1: none).
@@ -317,11 +313,7 @@ class ServingProcess(HeldProcess):
         return Sample(text[at : at + 1].decode(), ran, waited)
 
     def _times_s(self) -> tuple[float, float]:
-        """How long it has run so far, and how long it has waited for a processor.
-
-        Raises:
-            ProcessLookupError: it has ended.
-        """
+        """How long it has run so far, and waited for a processor; ProcessLookupError: has ended."""
         ran, waited, _ = os.pread(self._schedstat, READ_BYTES, 0).split()
         return int(ran) / 1e9, int(waited) / 1e9
 

@@ -18,7 +18,7 @@ from bulkhead.watchdog.hosts import Announcer, Hosts, read_key
 from bulkhead.watchdog.liveness import NotifySocket, ProbeSocket
 from bulkhead.watchdog.orphans import Retirement
 from bulkhead.watchdog.processes import Hang, ProcessTable, Program
-from bulkhead.watchdog.state import NGINX, WATCH, EventLog, Rotation, StateFile, read_conf
+from bulkhead.watchdog.state import NGINX, WATCH, Conf, EventLog, Rotation, StateFile, read_conf
 from bulkhead.watchdog.supervisor import Monitor
 from bulkhead.watchdog.upstream import NOBODY, PROBE_PATIENCE_S, Probe, Publisher
 
@@ -28,11 +28,7 @@ SOON_FOR_S = 0.5
 
 
 class Watchdog:
-    """The watchdog of one stack.
-
-    Raises:
-        OSError, ValueError: watch.json cannot be read, or a socket cannot be opened.
-    """
+    """The watchdog of one stack; OSError or ValueError says why it cannot watch."""
 
     def __init__(self, home: Home) -> None:
         # Strings, because each tick looks there, and to make a path costs more than the look.
@@ -55,7 +51,10 @@ class Watchdog:
         before = self._state_file.ready_before()
         self._table = ProcessTable(home, self._selector, self._eventlog, before, self._changed)
         self._read_conf()
-        self._announcer, self._hosts = self._other_hosts()
+        self._announcer: Announcer | None = None
+        self._hosts: Hosts | None = None
+        if self._conf.tell or self._conf.hear:
+            self._join_hosts(self._conf)
         self._notify_socket = NotifySocket(home.notify_socket)
         self._probe_socket = ProbeSocket(home.watch_socket)
         for heard, hear in (
@@ -170,17 +169,18 @@ class Watchdog:
             table = "".join(f"{line}\n" for line in lines)
             self._publisher.publish(table or NOBODY, self._nginx_workers)
 
-    def _other_hosts(self) -> tuple[Announcer | None, Hosts | None]:
-        """The two ends of announcements, in a stack of several hosts."""
-        conf, announcer, hosts = self._conf, None, None
+    def _join_hosts(self, conf: Conf) -> None:
+        """Announce to other hosts, or hear them."""
+        key = read_key(conf.key_file)
         if conf.tell:
-            key = read_key(conf.key_file)
-            announcer = Announcer(conf.host, conf.tell, key, self._eventlog.complain)
+            self._announcer = Announcer(conf.host, conf.tell, key, self._eventlog.complain)
         if conf.hear:
-            report = partial(self._eventlog.row, "host")
-            hosts = Hosts(conf.hear, read_key(conf.key_file), report)
-            hosts.register(self._selector, self._changed)
-        return announcer, hosts
+            self._hosts = Hosts(conf.hear, key, partial(self._eventlog.row, "host"))
+            self._selector.register(self._hosts.socket, selectors.EVENT_READ, self._hear_hosts)
+
+    def _hear_hosts(self) -> None:
+        if self._hosts and self._hosts.hear():
+            self._changed()
 
     def _soon(self) -> bool:
         """Whether a program is just being started."""

@@ -303,7 +303,7 @@ class ProcessTable:
         if known := self._program_of.get(pid):
             process = known.serving[pid]
             process.open_page(notification.page)  # if it is not open yet
-            process.heartbeat()
+            process.heartbeat(now())
             if process.draining != notification.stopping:
                 process.draining = notification.stopping
                 self._changed()

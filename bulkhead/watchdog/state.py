@@ -59,11 +59,7 @@ class Conf:
 
 
 def read_conf(path: Path) -> Conf:
-    """Read the file, which `bulkhead` has rendered from checked settings.
-
-    Raises:
-        OSError, ValueError: it cannot be read, or is not what it should be.
-    """
+    """Read the file, rendered from checked settings; OSError or ValueError says what is wrong."""
     try:
         given = json.loads(path.read_text())
         programs = [Spec(**_known(Spec, one)) for one in given["programs"]]
@@ -77,10 +73,7 @@ def _known(kind: type[Spec] | type[Conf], given: dict[str, Any]) -> dict[str, An
 
 
 class StateFile:
-    """HOME/run/watch.json: the state of every program.
-
-    For `bulkhead status`, and for the next watchdog.
-    """
+    """HOME/run/watch.json: the state of every program, for `status` and for the next watchdog."""
 
     def __init__(self, home: Home) -> None:
         self._path = home.standing
@@ -116,8 +109,7 @@ class StateFile:
     def ready_before(self) -> dict[str, tuple[int, list[int]]]:
         """What the previous watchdog knew: the leader of each program, and its ready processes.
 
-        Only processes that it can have known. So a watchdog that starts again need not wait for a
-        heartbeat of each before it can tell nginx anything.
+        So this one need not wait for a heartbeat of each before it can tell nginx anything.
         """
         try:
             state = json.loads(self._path.read_text())
@@ -205,8 +197,7 @@ class EventLog:
 class Rotation:
     """A file of rows that has grown too large is set aside, as `bulkhead reopen` does.
 
-    By a process of its own (operate/reopen.py): it waits until every process has opened the new
-    files, and the watchdog must not wait. Its output is in the watchdog's log.
+    By a process of its own (operate/reopen.py), which may wait. Its output is in watch.log.
     """
 
     def __init__(self, home: Home) -> None:
@@ -224,6 +215,6 @@ class Rotation:
         home, limit = self._home, conf.rows_max_mb * MB
         growing = (home.proxy_rows, home.service_rows, home.watch_rows, home.nginx_log)
         if limit and any(path.exists() and path.stat().st_size > limit for path in growing):
-            command = (sys.executable, "-m", "bulkhead.operate.reopen")
-            arguments = (str(home.path), str(conf.rows_keep), str(limit))
-            self._running = subprocess.Popen((*command, *arguments), cwd=conf.root)
+            program = (sys.executable, "-m", "bulkhead.operate.reopen")
+            words = (*program, str(home.path), str(conf.rows_keep), str(limit))
+            self._running = subprocess.Popen(words, cwd=conf.root)
