@@ -215,7 +215,7 @@ class OpenLoad(Swarm):
         self._timeout_s = load.timeout_s
         settings = load.model_dump(include={"arrivals", "mix", "give_up_s", "connections"}) | {
             "proxy_url": site.url,
-            "network": site.client_network,
+            "network": site.hosts.network if site.hosts else "",
             "rate": first_rate,
             "steps": steps,
             "seed": seed,

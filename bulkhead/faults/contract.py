@@ -81,11 +81,6 @@ class Site:
         """Where clients reach the stack."""
         return self.hosts.url if self.hosts else self.topology.url
 
-    @property
-    def client_network(self) -> str:
-        """The network that clients must share with the stack; "" for the loopback."""
-        return self.hosts.network if self.hosts else ""
-
     def choose(self, words: str, rng: Random, busy: frozenset[str]) -> Sequence[Target]:
         """What a drill's words mean now: the instances that live, or the hosts.
 
@@ -130,9 +125,9 @@ class Site:
 
     def answers(self, instance: Instance) -> bool:
         """Whether it answers at its own address, in its own name, and none of it is stopped."""
-        return not any(map(proc.stopped, self.processes(instance))) and http_probe.answers(
-            instance.host, instance.port, instance.name
-        )
+        if any(map(proc.stopped, self.processes(instance))):
+            return False
+        return http_probe.answers(instance.host, instance.port, instance.name)
 
 
 def instances(words: str, topology: Topology) -> list[Instance]:

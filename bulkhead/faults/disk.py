@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+import psutil
+
 from bulkhead.errors import StateError
 from bulkhead.faults.contract import FaultError, Site, Steps, confirmed, fault, healed
 
-MOUNTS = Path("/proc/self/mounts")
 BALLAST, TRIAL = "ballast", "ballast.trial"
 CHUNK = 1 << 20
 # No small volume is larger than this: it would be a real disk.
@@ -105,10 +106,8 @@ def unmount(home: Path) -> None:
 
 def mounted(home: Path) -> list[Path]:
     """The folders below a home that are volumes, in the order in which they were mounted."""
-    # A space or a backslash of a path is written as an octal number there (proc(5), fstab(5)).
-    lines = MOUNTS.read_text().splitlines()
-    paths = (line.split(" ")[1].encode().decode("unicode_escape") for line in lines)
-    return [path for path in map(Path, paths) if home.resolve() in path.parents]
+    paths = (Path(one.mountpoint) for one in psutil.disk_partitions(all=True))
+    return [path for path in paths if home.resolve() in path.parents]
 
 
 def _run(*command: str | Path) -> None:

@@ -101,12 +101,10 @@ def clear(site: Site, targets: Targets, timeout_s: float = contract.HEAL_S) -> s
             return not proc.alive(told)
         return not any(state[name] for name in ORDERS)
 
-    healed(
-        "must say that it does nothing wrong",
-        targets,
-        lambda target: all(cleared(each, door) for each, door in doors(site, target).items()),
-        timeout_s,
-    )
+    def all_cleared(target: Instance) -> bool:
+        return all(cleared(each, door) for each, door in doors(site, target).items())
+
+    healed("must say that it does nothing wrong", targets, all_cleared, timeout_s)
     return f"{', '.join(target.name for target in targets)}: no process does anything wrong"
 
 

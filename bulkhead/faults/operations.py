@@ -109,11 +109,7 @@ def scale(
         yield f"answer: {names}"
     finally:
         as_begun(site)
-    healed(
-        "must have ended",
-        added,
-        lambda instance: not site.find(instance) and not site.accepts(instance),
-    )
+    healed("must have ended", added, lambda one: not site.find(one) and not site.accepts(one))
     healed("must answer", before, site.answers)
     return f"ended: {names}; all others answer"
 
@@ -144,11 +140,8 @@ def rotate(site: Site) -> Steps:
     rows = site.home.proxy_rows
     old = rows.stat().st_ino
     command(site, "reopen", "--keep", str(KEEP))
-    confirmed(
-        site,
-        f"{rows.name} is another file",
-        lambda: rows.exists() and rows.stat().st_ino != old,
-    )
+    awaited = f"{rows.name} is another file"
+    confirmed(site, awaited, lambda: rows.exists() and rows.stat().st_ino != old)
     yield f"renamed: {', '.join(sorted(path.name for path in site.home.rows.glob('*.1')))}"
     healed("must answer", site.topology.instances(), site.answers)
     return "nothing to undo; every instance answers"

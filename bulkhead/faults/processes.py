@@ -109,12 +109,11 @@ def send(processes: Iterable[Process], number: Signals) -> None:
 
 def ended(site: Site, victims: list[Process], timeout_s: float = CONFIRM_S) -> str:
     """Proof by their pidfds that all of them have ended."""
-    return confirmed(
-        site,
-        f"ended: {pids(victims)}",
-        lambda: all(proc.wait_gone(victim, 0) for victim in victims),
-        timeout_s,
-    )
+
+    def all_gone() -> bool:
+        return all(proc.wait_gone(victim, 0) for victim in victims)
+
+    return confirmed(site, f"ended: {pids(victims)}", all_gone, timeout_s)
 
 
 def killed(site: Site, victims: list[Process]) -> str:

@@ -172,13 +172,10 @@ def kill_nginx(site: Site) -> Steps:
     try:
         yield processes.killed(site, [victim])
     finally:
-        healed(
-            "must serve with new workers, and without the old",
-            ("nginx",),
-            taken_over,
-            # Orphans first announce the end of their connections, then finish what they have.
-            settings.closing_s + settings.grace_s + contract.HEAL_S,
-        )
+        # Orphans first announce the end of their connections, then finish what they have.
+        limit_s = settings.closing_s + settings.grace_s + contract.HEAL_S
+        must = "must serve with new workers, and without the old"
+        healed(must, ("nginx",), taken_over, limit_s)
     return (
         f"workers: {pids(nginx_workers(nginx_master(site)))}, no more {pids(old)}; "
         f"{sum(refused)} of {len(refused)} connects were refused meanwhile"
@@ -195,11 +192,8 @@ def nginx_worker(site: Site, index: Annotated[int, Field(ge=0, le=63)] = 0) -> S
     try:
         yield processes.killed(site, [before[index]])
     finally:
-        healed(
-            f"must have {len(before)} workers again",
-            ("nginx",),
-            lambda _: len(nginx_workers(master)) >= len(before),
-        )
+        must = f"must have {len(before)} workers again"
+        healed(must, ("nginx",), lambda _: len(nginx_workers(master)) >= len(before))
     return f"workers: {pids(nginx_workers(master))}"
 
 

@@ -114,8 +114,7 @@ class Monitor:
     def turn(self, conf: Conf, stopping: bool) -> None:
         """Find or start a supervisord if none is known; end the present one if it hangs.
 
-        Raises:
-            OSError, subprocess.SubprocessError: none can be started; it is tried again soon.
+        An error says that none can be started; it is tried again soon.
         """
         if self._held is None:
             listening = listener(self._home.supervisor_socket)

@@ -1,9 +1,8 @@
 """nginx, seen by the watchdog: it is told which instances to choose, and asked if it still accepts.
 
-The publisher sends the whole table of instances over a connection that is kept. The table is small
-and complete, so nginx may lose one, or start anew: the next comes a quarter of a second later.
-It never waits. If nginx is away, the next table is the next attempt; if it does not answer, the
-connection is given up, and the next one may reach another worker.
+The publisher sends the whole table of instances over a connection that is kept. It never waits: if
+nginx is away, the next table is the next attempt; if it does not answer, the connection is given
+up, and the next one may reach another worker.
 
 The probe is a client of the public listener, in a thread that may wait. A worker of nginx that has
 no connection free closes what it accepts, and reports that only in its log: its event loop turns,
