@@ -43,10 +43,7 @@ def remove_ballast(site: Site, volume: Volume) -> None:
 
 @fault(on="disk", missing=no_volume, undo=remove_ballast)
 def disk_full(site: Site, volume: Volume) -> Steps:
-    """A ballast file takes all the room of one volume. The drill must give the stack that volume.
-
-    `rows` holds the evidence: a run in which rows are lost cannot pass.
-    """
+    """A ballast file takes all the room of one volume, which the drill must give the stack."""
     folder = site.home.path / volume
     ballast = folder / BALLAST
 

@@ -58,10 +58,7 @@ def broken(
 
 @host_fault()
 def host_kill(site: Site, hosts: Hosts, targets: Sequence[Host], unplugged: bool = False) -> Steps:
-    """A host crashes: SIGKILL of all of its processes, then its network is gone (`docker kill`).
-
-    Off the network first (`unplugged`), its kernel closes no connection: as when its power fails.
-    """
+    """A host crashes: SIGKILL of all of its processes, then its network is gone (`docker kill`)."""
 
     def act(host: str) -> None:
         if unplugged:
@@ -113,12 +110,7 @@ def host_slow(
     targets: Sequence[Host],
     share: Annotated[float, Field(ge=0.05, le=0.9)] = 0.2,
 ) -> Steps:
-    """Everything on a host has a part of the time, or of one processor: a noisy neighbour.
-
-    `share` is what is left of it. In containers it is `docker update --cpus`. In namespaces all
-    processes are stopped and let go in turn, and while they run they have as many processors as
-    there are.
-    """
+    """Everything on a host has a share of the time, or of one processor: a noisy neighbour."""
 
     def throttle(host: str) -> None:
         hosts.throttle(host, share)

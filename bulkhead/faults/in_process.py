@@ -179,10 +179,7 @@ def poison(site: Site, targets: Targets, hang: bool = False) -> Steps:
 
 @process_fault()
 def memory(site: Site, targets: Targets, memory_mb: Annotated[int, Field(ge=16, le=1024)]) -> Steps:
-    """An instance holds more memory, as with a leak: every process, touched, until it is healed.
-
-    Both proofs are the kernel's figure of their memory in RAM.
-    """
+    """An instance holds more memory, as with a leak: every process, touched, until it is healed."""
     growing = listening(site, targets)
     before = {each: proc.resident_mb(each) for each in growing}
 

@@ -120,10 +120,7 @@ def scale(
     patience_s=patience_s(1),
 )
 def upgrade_nginx(site: Site) -> Steps:
-    """`bulkhead upgrade nginx`: the nginx on disk takes over the listening sockets.
-
-    There is nothing to undo, since the binary is the installed one.
-    """
+    """`bulkhead upgrade nginx`: the nginx on disk takes over the listening sockets."""
     master = nginx_master(site)
     old = [master, *nginx_workers(master)]
     command(site, "upgrade", "nginx")

@@ -39,10 +39,7 @@ def raise_again(site: Site, targets: Targets) -> None:
 
 @fault(undo=raise_again)
 def descriptors(site: Site, targets: Targets) -> Steps:
-    """An instance has used up the files that it may open: no new connection, no file.
-
-    The limit of every process is lowered to its number of open files.
-    """
+    """An instance has used up the files that it may open: no new connection, no file."""
     victims = processes.living(site, targets)
     return lowered(site, targets, victims, partial(processes.answering, site, targets))
 
@@ -172,10 +169,7 @@ def forbidden() -> str:
 
 @fault(on="clock", missing=forbidden)
 def clock_step(site: Site, step_s: Annotated[float, Field(ge=-86_400, le=86_400)]) -> Steps:
-    """The machine's wall clock is set, below 0 back in time, and set back at the end.
-
-    nginx's rows have the wall clock, so they are off by as much, and the judge says so.
-    """
+    """The machine's wall clock is set, below 0 back in time, and set back at the end."""
     before = wall_offset()
     try:
         _set_clock(before + step_s)

@@ -24,10 +24,7 @@ RELOADED_S = 10
 def kill(
     site: Site, targets: Targets, freeze_s: Annotated[float, Field(ge=0, le=10)] = 0.0
 ) -> Steps:
-    """An instance crashes. The kernel closes its sockets, nothing is finished.
-
-    A process that is frozen for a moment first surely dies with requests in hand.
-    """
+    """An instance crashes. The kernel closes its sockets, nothing is finished."""
     victims = living(site, targets)
     try:
         if freeze_s:
@@ -44,8 +41,7 @@ def kill(
 def term(site: Site, targets: Targets) -> Steps:
     """An instance is told to stop, as by a deploy or an operator. It drains and exits.
 
-    A gunicorn master passes the signal on to its workers. The leader ends last, and with it
-    everything that it leads.
+    A gunicorn master passes the signal on to its workers, and ends last.
     """
     victims = living(site, targets)
     try:
@@ -148,10 +144,7 @@ def noop() -> Steps:
 
 @fault(on="nginx")
 def kill_nginx(site: Site) -> Steps:
-    """nginx's master crashes. Its workers serve on and hold the port, as orphans.
-
-    supervisord starts another master, and the watchdog ends the orphans.
-    """
+    """nginx's master crashes. Its workers serve on and hold the port, as orphans."""
     victim = nginx_master(site)
     old = proc.children(victim.pid)
     wanted = processes.generation(site)
@@ -199,10 +192,7 @@ def nginx_worker(site: Site, index: Annotated[int, Field(ge=0, le=63)] = 0) -> S
 
 @fault(on="nginx")
 def nginx_reload(site: Site) -> Steps:
-    """nginx reads its configuration again, as at every deploy of a change.
-
-    There is nothing to undo, since the configuration is the same.
-    """
+    """nginx reads its configuration again, as at every deploy of a change."""
     master = nginx_master(site)
     old = nginx_workers(master)
     proc.send(master, SIGHUP)

@@ -29,10 +29,7 @@ BY_ITSELF_S = 8
 
 @fault(on="supervisord", missing=contract.unwatched("nobody would start another"))
 def kill_supervisord(site: Site) -> Steps:
-    """supervisord crashes. Everything that it started lives on, without a parent.
-
-    The watchdog starts another, which takes over what runs.
-    """
+    """supervisord crashes. Everything that it started lives on, without a parent."""
     victim = processes.supervisord(site)
     before = processes.leaders(site, site.topology.instances())
 
