@@ -48,9 +48,8 @@ def broken(
                 ends.callback(undo, host.word)
             for host in targets:
                 act(host.word)
-            yield confirmed(
-                site, f"{proof}: {names}", lambda: all(in_force(host.word) for host in targets)
-            )
+            words = [host.word for host in targets]
+            yield confirmed(site, f"{proof}: {names}", lambda: all(map(in_force, words)))
     finally:
         healed("must do its work", targets, works, BACK_S)
     return f"does its work again: {names}"
@@ -98,9 +97,8 @@ def host_cut(site: Site, hosts: Hosts, targets: Sequence[Host]) -> Steps:
     def cut(host: str) -> bool:
         return hosts.runs(host) and not hosts.connected(host)
 
-    return broken(
-        site, hosts, targets, "runs, and is on no network", hosts.partition, cut, hosts.heal
-    )
+    proof = "runs, and is on no network"
+    return broken(site, hosts, targets, proof, hosts.partition, cut, hosts.heal)
 
 
 @host_fault()
@@ -111,9 +109,6 @@ def host_slow(
     share: Annotated[float, Field(ge=0.05, le=0.9)] = 0.2,
 ) -> Steps:
     """Everything on a host has a share of the time, or of one processor: a noisy neighbour."""
-
-    def throttle(host: str) -> None:
-        hosts.throttle(host, share)
-
+    throttle = partial(hosts.throttle, share=share)
     proof = "is slowed down"
     return broken(site, hosts, targets, proof, throttle, hosts.throttled, hosts.unthrottle)

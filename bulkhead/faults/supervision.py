@@ -7,6 +7,7 @@ import socket
 import xmlrpc.client
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from signal import SIGKILL
 
@@ -45,7 +46,7 @@ def kill_supervisord(site: Site) -> Steps:
     finally:
         healed("another must answer", ("supervisord",), another_answers)
         # Only now: a call wakes it up, and it may still be about to start something.
-        healed("must be run by it, once", (*before, "nginx"), lambda name: runs_once(site, name))
+        healed("must be run by it, once", (*before, "nginx"), partial(runs_once, site))
     after = processes.leaders(site, site.topology.instances())
     kept = [name for name, leader in before.items() if after.get(name) == leader]
     return (
@@ -146,12 +147,9 @@ def crash_at_boot(site: Site, targets: Targets) -> Steps:
         for target in targets:
             crash_file(site, target).touch()
         processes.send(victims, SIGKILL)
-        yield confirmed(
-            site,
-            f"{names}: died at the start, says {log.name}",
-            lambda: all(has_crashed(log, seen, target) for target in targets),
-            CRASHED_S,
-        )
+        crashed = partial(has_crashed, log, seen)
+        awaited = f"{names}: died at the start, says {log.name}"
+        yield confirmed(site, awaited, lambda: all(map(crashed, targets)), CRASHED_S)
     finally:
         no_crashes(site, targets)
         how = "by itself"

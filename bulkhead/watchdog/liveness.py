@@ -117,13 +117,10 @@ class NotifySocket(ReplacingSocket):
 
 
 class ProbeSocket(ReplacingSocket):
-    """run/watch.sock: whoever connects and gets the watchdog's pid knows that its loop turns.
-
-    `bulkhead status --live` does.
-    """
+    """run/watch.sock: its answer proves that the watchdog's loop turns (`status --live`)."""
 
     def answer(self) -> None:
-        """Answer a client that has connected; never waits."""
+        """Tell a client that has connected the watchdog's pid; never waits."""
         with suppress(OSError):  # it is gone again; or there is no descriptor left
             connection, _ = self.socket.accept()
             with connection:
