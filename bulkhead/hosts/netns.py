@@ -16,6 +16,8 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP, Signals
 
+import psutil
+
 from bulkhead import proc
 from bulkhead.atomic import BROKEN, replace
 from bulkhead.clock import pause, wait_until
@@ -162,7 +164,7 @@ def members(space: str) -> list[Process]:
         wanted = (SPACES / space).stat().st_ino
     except FileNotFoundError:
         return []
-    found = (proc.find(pid) for pid in proc.every_pid() if _inode(pid) == wanted)
+    found = (proc.find(pid) for pid in psutil.pids() if _inode(pid) == wanted)
     return sorted(filter(None, found))
 
 

@@ -81,7 +81,7 @@ class Case:
 
 def _used(sql: str, values: Mapping[str, object]) -> dict[str, object]:
     """The values that a query names."""
-    known = VALUES | values
+    known = {**VALUES, **values}
     return {name: known[name] for name in re.findall(r"\$(\w+)", sql)}
 
 

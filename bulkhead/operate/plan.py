@@ -125,7 +125,7 @@ def obstacles(before: Version, after: Version) -> list[str]:
     lines = [
         f"{key} cannot change from {was} to {wanted} in a running stack"
         for key, was, wanted in (
-            ("stack.name", old.name, new.name),
+            ("stack.name", old.file.stack.name, new.file.stack.name),
             ("stack.watch", old.file.stack.watch, new.file.stack.watch),
             ("proxy.balancer", old.proxy.balancer, new.proxy.balancer),
             ("proxy.listen", old.proxy.listen, new.proxy.listen),

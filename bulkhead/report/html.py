@@ -82,7 +82,8 @@ def _context(
     account: DuckDBPyConnection, run: str, drill: Row, facts: Row, verdict: Verdict
 ) -> Row:
     """The values of the page; `run` is the name of its folder."""
-    lines, drill, facts = timeline(account), BLANK | drill, {"configuration": {}} | facts
+    lines, drill = timeline(account), BLANK | drill
+    facts = {"configuration": {}, **facts}
     started = facts.get("started")  # by the wall clock of the machine that ran it
     git = facts.get("git", {})
     changed = "   # and it had uncommitted changes" if git.get("dirty") else ""
