@@ -100,8 +100,7 @@ def wrk(urls: Sequence[str], connections: int, seconds: int, script: Path | None
 
     `script` says what is sent (a GET, without one); it is given a word that no other run has.
 
-    Raises:
-        RuntimeError: an answer was not 2xx or 3xx, or a connection failed; with what wrk said.
+    RuntimeError if an answer was not 2xx or 3xx, or a connection failed; with what wrk said.
     """
     each = max(1, connections // len(urls))
     scripted = ["-s", str(script)] if script else []
@@ -126,11 +125,7 @@ def wrk(urls: Sequence[str], connections: int, seconds: int, script: Path | None
 
 
 def read_wrk(said: str) -> Rate:
-    """The figures that wrk printed.
-
-    Raises:
-        RuntimeError: it failed, or something that it counted did.
-    """
+    """The figures that wrk printed; RuntimeError if it failed, or something that it counted did."""
     requests = re.search(r"(\d+) requests in", said)
     per_s = re.search(r"Requests/sec:\s+([\d.]+)", said)
     if "Non-2xx" in said or "Socket errors" in said or not requests or not per_s:

@@ -56,8 +56,7 @@ class Return(NamedTuple):
 def watch(address: str, began: float, old: Set[int]) -> Return:
     """Connect to `address` again and again until a process answers whose pid is not in `old`.
 
-    Raises:
-        RuntimeError: none did within LONGEST_S.
+    RuntimeError if none did within LONGEST_S.
     """
     accepts = answers = last = silence = 0.0
     while clock.now() - began < LONGEST_S:

@@ -107,8 +107,7 @@ class Setting(NamedTuple):
 def measure(rounds: int, settings: Sequence[str]) -> Iterator[Table]:
     """The measurements, and then the model's tables.
 
-    Raises:
-        MissingError: there is no PostgreSQL on this machine, and nothing to reckon with.
+    MissingError if there is no PostgreSQL on this machine, and nothing to reckon with.
     """
     postgresql.programs()  # before minutes are spent
     carried = list(carry(rounds, settings))

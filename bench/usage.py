@@ -46,8 +46,7 @@ def started(
 
     `stop` is how it is told to end.
 
-    Raises:
-        RuntimeError: it has failed meanwhile; with the end of its log.
+    RuntimeError if it has failed meanwhile; with the end of its log.
     """
     with log.open("ab") as file:
         child = subprocess.Popen(

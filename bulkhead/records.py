@@ -233,8 +233,7 @@ def read_rows(
     With `cut`, lines that a full disk has cut short are no error: `cut` is called with the number
     of the line for each piece that is no JSON, and the rows that were appended to one are read.
 
-    Raises:
-        msgspec.DecodeError: a line is not a row of this shape; the message names file and line.
+    msgspec.DecodeError if a line is not a row of this shape; the message names file and line.
     """
     decoder = msgspec.json.Decoder(shape)
     with path.open("rb") as lines:

@@ -61,8 +61,7 @@ class Client:
     opening of a connection, `request_timeout_s` the whole exchange from the call to the last byte
     of the answer (the system's own name look-up excepted).
 
-    Raises:
-        ValueError: the `base_url` is none; the message says what it must be.
+    ValueError if the `base_url` is none; the message says what it must be.
     """
 
     def __init__(

@@ -113,8 +113,7 @@ class Alone:
 class Worker(Alone):
     """A worker: its users end when the master asks for it, and then it reports its rows to it.
 
-    Raises:
-        ValueError: the file for its rows is its own, and there already.
+    ValueError if the file for its rows is its own, and there already.
     """
 
     def __init__(self, environment: Any, settings: Settings, make: MakeJournal) -> None:
@@ -215,8 +214,7 @@ class OpenMaster(Master):
 
     The load ends when all of them have reported.
 
-    Raises:
-        ValueError: it cannot divide the schedule among as many workers as are expected.
+    ValueError if it cannot divide the schedule among as many workers as are expected.
     """
 
     def __init__(self, environment: Any, settings: OpenSettings, make: MakeJournal) -> None:
@@ -260,9 +258,8 @@ def join(
 ) -> Alone:
     """The role of this process; `make` makes the journal of a path for its rows, "" for nowhere.
 
-    Raises:
-        ValueError: it cannot have it; the message says why.
-        OSError: the file for the rows cannot be opened; Locust then ends the process.
+    ValueError if it cannot have it; the message says why. OSError if the file for the rows cannot
+    be opened; Locust then ends the process.
     """
     if isinstance(environment.runner, MasterRunner):
         return master(environment, settings, make)

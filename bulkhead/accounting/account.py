@@ -39,8 +39,7 @@ NO_PROGRESS = "SET enable_progress_bar = false"  # it would go to stdout, betwee
 def build(run: RunDir) -> None:
     """Make `run.account` from the run's rows.
 
-    Raises:
-        EvidenceError: a file is missing, or a line of one is no row.
+    EvidenceError if a file is missing, or a line of one is no row.
     """
     if not run.client_rows.exists():
         raise EvidenceError(f"{run.client_rows}: is missing: without it there is nothing to judge")
@@ -58,8 +57,7 @@ def build(run: RunDir) -> None:
 def fill(database: duckdb.DuckDBPyConnection, run: RunDir) -> None:
     """Make the tables and views of the account of a run in an empty database.
 
-    Raises:
-        EvidenceError: as `build`.
+    EvidenceError as `build`.
     """
     facts = evidence.facts(run)
     sources = evidence.sources(run)
@@ -84,8 +82,7 @@ def fill(database: duckdb.DuckDBPyConnection, run: RunDir) -> None:
 def opened(run: RunDir) -> Iterator[duckdb.DuckDBPyConnection]:
     """The account for reading; it is made first when it is missing or no longer fits the rows.
 
-    Raises:
-        EvidenceError: as `build`.
+    EvidenceError as `build`.
     """
     if not _is_current(run):
         build(run)

@@ -62,11 +62,7 @@ class Facts(msgspec.Struct):
 
 
 def facts(run: RunDir) -> Facts:
-    """The facts of a run.
-
-    Raises:
-        EvidenceError: run.json is missing, or lacks one of them.
-    """
+    """The facts of a run; EvidenceError if run.json is missing, or lacks one of them."""
     try:
         return msgspec.json.decode(run.run_json.read_bytes(), type=Facts)
     except FileNotFoundError:
@@ -100,8 +96,7 @@ def take_in(database: duckdb.DuckDBPyConnection, step: str, source: Source) -> N
 
     What a full disk has cut of the stack's own rows is left out, and counted in `lost_rows`.
 
-    Raises:
-        EvidenceError: a line is no row; it names the file and the line.
+    EvidenceError if a line is no row; it names the file and the line.
     """
     path, shape, observer = source
     if not path.exists():

@@ -68,9 +68,8 @@ def merge(run: RunDir, workers: int) -> int:
 
     The workers' own files are gone then. Returns how many rows there are.
 
-    Raises:
-        EvidenceError: a file is not whole, or rows of another load are there; with a line for each
-            worker. Nothing has been changed.
+    EvidenceError if a file is not whole, or rows of another load are there; with a line for each
+    worker. Nothing has been changed.
     """
     if run.client_rows.exists():
         raise EvidenceError(f"{run.client_rows}: is there already")

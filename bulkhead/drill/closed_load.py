@@ -73,10 +73,8 @@ def run(topology: Topology, asked: bool, load: Load, say: Say, colour: bool) -> 
     A stack that is up is loaded as it is, unless the user `asked` for settings on this command
     line: then they must be in force.
 
-    Raises:
-        StateError, StartError: the stack or Locust could not be started, or the port of its web UI
-            is taken.
-        EvidenceError: rows are missing, so that no figure can be given.
+    StateError, StartError if the stack or Locust could not be started, or the port of its web UI is
+    taken. EvidenceError if rows are missing, so that no figure can be given.
     """
     home = Home(topology.home)
     found = record.read(home)
@@ -145,9 +143,8 @@ def _sum_up(run_: RunDir, since: Mark, colour: bool) -> Result:
 def run_locust(root: Path, url: str, load: Load, out: RunDir, progress: Say) -> None:
     """Run it to its end; Ctrl-C ends it early and keeps the rows so far.
 
-    Raises:
-        StartError: Locust could not run; with the last lines that it printed.
-        EvidenceError: rows are missing: Locust found it, or a worker has died.
+    StartError if Locust could not run; with the last lines that it printed. EvidenceError if rows
+    are missing: Locust found it, or a worker has died.
     """
     settings = {"proxy_url": url, "shape": load.shape, "pace": load.pace, "work": load.work}
     options = ["--users", str(load.users), "--spawn-rate", str(load.users), "--host", url]
@@ -206,10 +203,8 @@ def _watch(
 def run_in_containers(topology: Topology, load: Load, say: Say, colour: bool) -> Result:
     """Load the stack of `make compose-up`, keep every row of every host, and sum up.
 
-    Raises:
-        StateError: the stack is not up, or this is not root.
-        StartError, HostError: Locust could not run.
-        EvidenceError: rows are missing, so that no figure can be given.
+    StateError if the stack is not up, or this is not root. StartError, HostError if Locust could
+    not run. EvidenceError if rows are missing, so that no figure can be given.
     """
     with TemporaryDirectory(prefix="bulkhead-") as folder:
         project = os.environ.get("COMPOSE_PROJECT_NAME", PROJECT)

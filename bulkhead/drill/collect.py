@@ -137,8 +137,7 @@ class LedgerFile:
     def last(self) -> int:
         """The number of the last effect; 0 when there is none.
 
-        Raises:
-            EvidenceError: it cannot be read.
+        EvidenceError if it cannot be read.
         """
         if not self._path.exists():
             return 0
@@ -148,8 +147,7 @@ class LedgerFile:
     def rows(self, after: int) -> Iterator[EffectRow | EntryRow]:
         """Every effect behind that number, then every entry that they touched; as of one moment.
 
-        Raises:
-            EvidenceError: it cannot be read, or not to its end.
+        EvidenceError if it cannot be read, or not to its end.
         """
         if not self._path.exists():
             return
@@ -230,8 +228,7 @@ _LINE = msgspec.json.Decoder(_Line)
 class Mark:
     """One moment in the homes of all hosts: what is written later belongs to the run.
 
-    Raises:
-        EvidenceError: the ledger cannot be read.
+    EvidenceError if the ledger cannot be read.
     """
 
     def __init__(self, homes: Sequence[Home], ledger: Ledger) -> None:
@@ -260,8 +257,7 @@ class Mark:
     def keep_ledger(self, run: RunDir) -> None:
         """Write the ledger's effects since then, and the state of every entry that they touched.
 
-        Raises:
-            EvidenceError: the ledger cannot be read.
+        EvidenceError if the ledger cannot be read.
         """
         with run.effects.open("wb") as effects, run.entries.open("wb") as entries:
             for row in self._ledger.rows(self._effects):
@@ -298,8 +294,7 @@ def keep_logs(homes: Sequence[Home], run: RunDir) -> None:
 def judged(run: RunDir) -> Verdict:
     """Reconcile the rows of a run, judge them by its drill's expectations, write verdict.json.
 
-    Raises:
-        EvidenceError: a file is missing, a line of it is no row, or the disk is full.
+    EvidenceError if a file is missing, a line of it is no row, or the disk is full.
     """
     drill = json.loads(run.drill_json.read_text())
     expect = Expect.model_validate(drill["expect"])

@@ -26,8 +26,7 @@ from bulkhead.supervise.record import survivors
 def clear(home: Home, say: Say) -> bool:
     """End and remove the leftovers of a drill in this home; False if there were none.
 
-    Raises:
-        StateError: a drill is running there, or something does not end.
+    StateError if a drill is running there, or something does not end.
     """
     path = folder(home)
     if not path.exists():
@@ -56,8 +55,7 @@ def runs(path: Path) -> Process | None:
 def alone(path: Path) -> Iterator[None]:
     """One drill at a time may have a stack of its own in a home folder.
 
-    Raises:
-        StateError: another one runs there.
+    StateError if another one runs there.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with os.fdopen(no_link(path.with_suffix(".lock"), os.O_RDWR), "r+") as file:

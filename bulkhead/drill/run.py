@@ -47,9 +47,8 @@ class Run:
 def run(stage: Stage, drill: Drill, seed: int, runs: Path, say: Say) -> Run:
     """Run a drill once on the stack that `stage` provides; write its folder, verdict and report.
 
-    Raises:
-        ConfigError, StateError, StartError: the stack or the load did not start.
-        EvidenceError: rows are missing, so that nothing can be judged.
+    ConfigError, StateError, StartError if the stack or the load did not start. EvidenceError if
+    rows are missing, so that nothing can be judged.
     """
     start = now()
     say(f"{drill.name}: {drill.file.title} (seed {seed})")

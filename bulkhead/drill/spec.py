@@ -130,8 +130,7 @@ class Drill:
 def load(path: Path, assignments: Sequence[str] = ()) -> Drill:
     """The drill in `path`, with `drill.load.rate=800` and the like laid over it.
 
-    Raises:
-        ConfigError: with one line per problem.
+    ConfigError with one line per problem.
     """
     tree = read(path, [assignment.removeprefix("drill.") for assignment in assignments])
     file = problems.validated(DrillFile, tree, path.name)
@@ -182,8 +181,7 @@ def available(drill: Drill, site: contract.Site) -> None:
 def find(words: Path, folder: Path) -> Path:
     """A drill's file, by its path or by its name in the folder of drills.
 
-    Raises:
-        UsageError: there is no such drill; with the names of all drills.
+    UsageError if there is no such drill; with the names of all drills.
     """
     for path in (words, folder / f"{words}.toml"):
         if path.suffix == ".toml" and is_file(path):

@@ -36,10 +36,8 @@ def own(
 
     If it is to have several hosts they are of that kind.
 
-    Raises:
-        StateError: another drill is running in this home folder, or there can be no such hosts.
-        ConfigError, StartError: as `bulkhead up`.
-        HostError: a host did not start.
+    StateError if another drill is running in this home folder, or there can be no such hosts.
+    ConfigError, StartError as `bulkhead up`. HostError if a host did not start.
     """
     home = leftovers.folder(Home(home_of(path, assignments)))
     count = drill.file.hosts.application if drill.file.hosts else 0
@@ -79,9 +77,7 @@ def own(
 def here(home: Home, drill: Drill, assignments: Sequence[str]) -> Iterator[Site]:
     """Use the stack that is up, as it is.
 
-    Raises:
-        StateError: it is not up.
-        ConfigError: it runs with other settings than the drill is about.
+    StateError if it is not up. ConfigError if it runs with other settings than the drill is about.
     """
     running = record.require_whole(home)
     topology = _require_evidence(running.resolved())

@@ -88,8 +88,7 @@ class Swarm:
     def start(self) -> None:
         """Start all of them. With workers, the master says first on which port it listens.
 
-        Raises:
-            StartError: there is no master; with the last lines that it printed.
+        StartError if there is no master; with the last lines that it printed.
         """
         if self._number == 1:
             self._spawn(self._options)
@@ -131,9 +130,8 @@ class Swarm:
     def finish(self) -> int:
         """After the end of the one that leads: end the workers, merge their rows; its exit code.
 
-        Raises:
-            StartError: with workers: it ended before any request.
-            EvidenceError: rows are missing; a line for each worker that lacks some.
+        StartError with workers: it ended before any request. EvidenceError if rows are missing; a
+        line for each worker that lacks some.
         """
         code = self._leader.wait()
         _leader, *workers = self._children
@@ -228,8 +226,7 @@ class OpenLoad(Swarm):
     def wait_for_rows(self) -> float:
         """Wait until the first requests have ended; the moment for which one of them was planned.
 
-        Raises:
-            StartError, EvidenceError: it did not start, or ended; with Locust's last lines.
+        StartError, EvidenceError if it did not start, or ended; with Locust's last lines.
         """
         if not (first := wait_until(self._first_rows, BOOT_S)):
             raise StartError("the load did not begin:", *tail(self._log))
@@ -248,8 +245,7 @@ class OpenLoad(Swarm):
     def stop(self) -> None:
         """No more arrivals; wait for the requests in flight and for the last row.
 
-        Raises:
-            EvidenceError: rows are missing, or it did not end by itself.
+        EvidenceError if rows are missing, or it did not end by itself.
         """
         self.interrupt()
         if not self.wait(self._timeout_s + STOP_MARGIN_S):

@@ -55,9 +55,8 @@ class Containers(Hosts):
     ) -> None:
         """Nothing runs yet, unless there is a `project` already: its secrets are its own.
 
-        Raises:
-            StateError: this is not root.
-            ConfigError: the containers cannot have these settings, or this topology.
+        StateError if this is not root. ConfigError if the containers cannot have these settings, or
+        this topology.
         """
         if os.geteuid() != 0:
             raise StateError(
@@ -97,11 +96,7 @@ class Containers(Hosts):
         self.wait_known()
 
     def attach(self) -> None:
-        """Get to know the hosts that run.
-
-        Raises:
-            StateError: the project does not run.
-        """
+        """Get to know the hosts that run; StateError if the project does not run."""
         apps = containers(self._project, "app")
         names = {f"app-{number}": one for number, one in enumerate(apps, 1)}
         found = {service: containers(self._project, service) for service in (PROXY, DATABASE)}
@@ -228,8 +223,7 @@ class Containers(Hosts):
 def compose(root: Path, environment: Mapping[str, str], *words: str) -> None:
     """deploy/compose with these words, and no settings of compose but those in `environment`.
 
-    Raises:
-        HostError: it failed, with its message.
+    HostError if it failed, with its message.
     """
     own = {name: text for name, text in os.environ.items() if not name.startswith("COMPOSE_")}
     with subprocess.Popen(
@@ -278,19 +272,13 @@ def _free_port() -> int:
 def docker(*words: str) -> str:
     """Run docker with these words; its output.
 
-    Raises:
-        HostError: it failed, with its message.
-        MissingError: it is not installed.
+    HostError if it failed, with its message. MissingError if it is not installed.
     """
     return run(["docker", *words], DOCKER_S, package="docker.io").strip()
 
 
 def inspect(container: str) -> dict[str, Any]:
-    """What the engine knows of a container.
-
-    Raises:
-        HostError: there is none of that name.
-    """
+    """What the engine knows of a container; HostError if there is none of that name."""
     (found,) = json.loads(docker("inspect", container))
     return dict(found)
 

@@ -59,15 +59,13 @@ class Hosts(Protocol):
     ) -> None:
         """Nothing runs yet; `settings` are for the proxy and `count` application hosts alike.
 
-        Raises:
-            StateError, MissingError: there can be no such hosts here.
+        StateError, MissingError if there can be no such hosts here.
         """
 
     def start_all(self) -> None:
         """Start every host; return when the proxy knows every instance.
 
-        Raises:
-            HostError, StartError: one of them did not start; some may run.
+        HostError, StartError if one of them did not start; some may run.
         """
 
     def end_all(self) -> None:
@@ -139,8 +137,7 @@ class Hosts(Protocol):
     def wait_known(self) -> None:
         """Wait until every application host answers, and the proxy chooses it.
 
-        Raises:
-            StartError: it does not.
+        StartError if it does not.
         """
         left = list(self.homes)
 
@@ -192,9 +189,8 @@ def run(
 
     `what` is its name in an error, `package` Debian's package that has it.
 
-    Raises:
-        HostError: it failed, with its message, or it did not end.
-        MissingError: it is not installed.
+    HostError if it failed, with its message, or it did not end. MissingError if it is not
+    installed.
     """
     what = what or shlex.join(words)
     # A host has its own settings. Without a login, /sbin may be missing from PATH.

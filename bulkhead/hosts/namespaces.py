@@ -178,11 +178,7 @@ class Namespaces(Hosts):
         return ["ip", "netns", "exec", self._space(name)]
 
     def _bulkhead(self, name: str, verb: str) -> None:
-        """`bulkhead VERB` on a host.
-
-        Raises:
-            HostError: it failed; with its output.
-        """
+        """`bulkhead VERB` on a host; HostError with its output if it failed."""
         given = [word for setting in self._assignments(name) for word in ("--set", setting)]
         source = str(self._topology.root / self._topology.source)
         program = [sys.executable, "-m", "bulkhead.cli", verb, "--topology", source]

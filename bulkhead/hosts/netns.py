@@ -42,8 +42,7 @@ class Network:
     def __init__(self, file: Path, hosts: Sequence[str]) -> None:
         """Choose names and addresses; nothing is made yet.
 
-        Raises:
-            StateError: this is not root, or every network is taken.
+        StateError if this is not root, or every network is taken.
         """
         if os.geteuid() != 0:
             raise StateError(
@@ -136,9 +135,7 @@ def _names(file: Path) -> tuple[str, list[str]]:
 def ip(*words: str) -> str:
     """Run ip(8) with these words; its output.
 
-    Raises:
-        HostError: it failed, with its message.
-        MissingError: it is not installed.
+    HostError if it failed, with its message. MissingError if it is not installed.
     """
     return run(["ip", *words], IP_S, package="iproute2")
 

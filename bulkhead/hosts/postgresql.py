@@ -26,11 +26,7 @@ USERS = ("postgres", "nobody")  # the first that there is: PostgreSQL refuses to
 
 
 def programs() -> Path:
-    """The folder of the newest version's programs.
-
-    Raises:
-        MissingError: it is not installed.
-    """
+    """The folder of the newest version's programs; MissingError if it is not installed."""
     versions = sorted(PROGRAMS.glob("*/bin"), key=lambda path: float(path.parts[-2]))
     if not versions:
         raise MissingError("postgresql is not installed: apt-get install postgresql")
@@ -70,8 +66,7 @@ class Postgresql:
     def make(self, password: str) -> None:
         """Make the cluster, with a user and an empty database of the name `bulkhead`.
 
-        Raises:
-            HostError: with PostgreSQL's message.
+        HostError with PostgreSQL's message.
         """
         self.password_file.write_text(password)
         self.password_file.chmod(0o600)
@@ -90,11 +85,7 @@ class Postgresql:
         self._carry_out(*single, text="CREATE DATABASE bulkhead;\n")
 
     def start(self) -> None:
-        """Start it, and wait until its port is open.
-
-        Raises:
-            StartError: with the end of its output.
-        """
+        """Start it, and wait until its port is open; StartError with the end of its output."""
         log = self._folder / "log"
         words = ["-D", str(self._data), "--unix_socket_directories=", f"--port={self._port}"]
         words += [f"--listen_addresses={self._address}", f"--max_connections={CONNECTIONS}"]
@@ -115,8 +106,7 @@ class Postgresql:
     def stop(self) -> None:
         """Fast shutdown: open transactions are rolled back, and the rest is written to disk.
 
-        Raises:
-            HostError: it does not end.
+        HostError if it does not end.
         """
         if self.child:
             self.child.send_signal(SIGINT)
@@ -125,8 +115,7 @@ class Postgresql:
     def wait_ended(self) -> None:
         """Wait for the end of a server that was told to end, or that something else has killed.
 
-        Raises:
-            HostError: it does not end.
+        HostError if it does not end.
         """
         try:
             if self.child:

@@ -116,7 +116,7 @@ class Questions:
     def finding(self, ids: Mapping[str, Sequence[str]]) -> Check:
         """The finding when these offend."""
         said = ", ".join(f"{len(those)} {words}" for words, those in ids.items() if those)
-        every = [str(one) for those in ids.values() for one in those]
+        every = [one for those in ids.values() for one in sorted(map(str, those))]
         figure, examples = f"{len(every)} {self.figure}", tuple(every[:EXAMPLES])
         return Check("", "INFO", figure, "none", said, len(every), examples)
 

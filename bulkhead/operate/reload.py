@@ -33,10 +33,9 @@ from bulkhead.topology.parse import assign, parse
 def reload(topology: Topology, say: Say, dry_run: bool = False) -> Plan:
     """Let the running stack become what `topology` says; with `dry_run` only say how.
 
-    Raises:
-        StateError: the stack is not up, a port is taken, or a change needs a restart.
-        ConfigError: nginx refuses the new configuration.
-        StartError: something new did not become ready; all is back as it was.
+    StateError if the stack is not up, a port is taken, or a change needs a restart. ConfigError if
+    nginx refuses the new configuration. StartError if something new did not become ready; all is
+    back as it was.
     """
     home = Home(topology.home)
     with lock(home):
@@ -46,10 +45,8 @@ def reload(topology: Topology, say: Say, dry_run: bool = False) -> Plan:
 def scale(home: Home, numbers: Mapping[str, int], say: Say, dry_run: bool = False) -> Plan:
     """Give services of the running stack another number of instances, and change nothing else.
 
-    Raises:
-        UsageError: there is no such service.
-        ConfigError: a number that the topology does not allow.
-        StateError, StartError: as `reload`.
+    UsageError if there is no such service. ConfigError for a number that the topology does not
+    allow. StateError, StartError as `reload`.
     """
     with lock(home):
         running = record.require_whole(home)

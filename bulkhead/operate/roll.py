@@ -70,8 +70,7 @@ class Running:
     def drain(self, instance: Instance) -> int:
         """Give an instance no more requests; returns how many it still has after its grace time.
 
-        Raises:
-            StateError: nginx is not told within `TOLD_S`; the instance is as before.
+        StateError if nginx is not told within `TOLD_S`; the instance is as before.
         """
         if not self._watched:
             return 0
@@ -149,9 +148,8 @@ class Running:
 
         A signal that would end the command waits until the instance under way is back.
 
-        Raises:
-            StateError: nginx or supervisord does not do as told; what still runs serves again.
-            StartError: a successor does not become ready; it stays drained, the rest as it was.
+        StateError if nginx or supervisord does not do as told; what still runs serves again.
+        StartError if a successor does not become ready; it stays drained, the rest as it was.
         """
         for instance in order:
             with signals_deferred():
@@ -224,10 +222,9 @@ class Running:
 def roll(home: Home, wanted: Sequence[str], say: Say) -> list[Replaced]:
     """Replace every instance of these services, or just these instances.
 
-    Raises:
-        UsageError: there is no such service or instance.
-        StateError: the stack is not up, or supervisord or nginx does not do as told.
-        StartError: a new process did not become ready; the instances after it are untouched.
+    UsageError if there is no such service or instance. StateError if the stack is not up, or
+    supervisord or nginx does not do as told. StartError if a new process did not become ready; the
+    instances after it are untouched.
     """
     with lock(home):
         topology = record.require_whole(home).resolved()

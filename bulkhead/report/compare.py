@@ -20,9 +20,8 @@ Figure = float | int | None
 def compare(runs: Sequence[RunDir]) -> str:
     """The comparison for a terminal, a line break at its end.
 
-    Raises:
-        EvidenceError: a folder lacks drill.json, run.json or verdict.json.
-        UsageError: there is no run.
+    EvidenceError if a folder lacks drill.json, run.json or verdict.json. UsageError if there is no
+    run.
     """
     columns = as_dict(runs)["columns"]
     names = [column["run"] or f"medians of {column['runs']} runs" for column in columns]

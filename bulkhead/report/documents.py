@@ -13,8 +13,7 @@ from bulkhead.rundir import RunDir
 def read(run: RunDir) -> tuple[Row, Row, Verdict]:
     """drill.json, run.json and verdict.json.
 
-    Raises:
-        EvidenceError: one is missing or is not what it should be; a line for each.
+    EvidenceError if one is missing or is not what it should be; a line for each.
     """
     found: list[Any] = []
     problems: list[str] = []

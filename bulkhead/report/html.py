@@ -39,8 +39,7 @@ BLANK: Row = {
 def write(run: RunDir) -> Path:
     """Make report.html of what the run folder holds.
 
-    Raises:
-        EvidenceError: the folder lacks what a report is made of.
+    EvidenceError if the folder lacks what a report is made of.
     """
     found = documents.read(run)
     script = (TEMPLATES / "report.js").read_text()

@@ -105,8 +105,7 @@ def stories(account: DuckDBPyConnection, ids: Sequence[str]) -> dict[str, Story]
 def text(account: DuckDBPyConnection, request_id: str, colour: bool = False) -> str:
     """One story for a terminal, a line break at its end.
 
-    Raises:
-        EvidenceError: the run has no request of that id.
+    EvidenceError if the run has no request of that id.
     """
     # No id has other characters, and the database takes nothing that is not text.
     found = stories(account, [request_id]) if plain(request_id) == request_id else {}

@@ -107,10 +107,9 @@ def upgrade(home: Home, say: Say) -> Upgrade:
 
     The old master is killed: one that is told to end would close the listening sockets.
 
-    Raises:
-        StateError: the stack is not up, or has no nginx, no watchdog, or no way to hand over.
-        ConfigError: the nginx on disk refuses the configuration; nothing has changed.
-        StartError: the new one does not serve; the old workers still do.
+    StateError if the stack is not up, or has no nginx, no watchdog, or no way to hand over.
+    ConfigError if the nginx on disk refuses the configuration; nothing has changed. StartError if
+    the new one does not serve; the old workers still do.
     """
     with lock(home):
         running = record.require(home)
@@ -158,10 +157,9 @@ def reconfigure(home: Home, running: Record, text: str, proxy: ProxySection) -> 
 
     It returns when no old worker accepts connections any more.
 
-    Raises:
-        ConfigError: nginx refuses the text; the old configuration stays, on disk and in force.
-        StateError: there is no nginx to tell.
-        StartError: the old workers still take new connections after `RELOAD_S`.
+    ConfigError if nginx refuses the text; the old configuration stays, on disk and in force.
+    StateError if there is no nginx to tell. StartError if the old workers still take new
+    connections after `RELOAD_S`.
     """
     workers = proc.children(master(home, running).pid)
     announce = proxy.balancer == "watched" and proxy.closing_s > 0
@@ -198,8 +196,7 @@ def replace_master(
     The orphaned workers go on serving, the launcher takes the listening sockets from them, and once
     the successors serve the watchdog ends them. Without an old master `kill` only starts a new one.
 
-    Raises:
-        StartError: no new master serves within `BOOT_S`, or an orphaned worker does not end.
+    StartError if no new master serves within `BOOT_S`, or an orphaned worker does not end.
     """
     workers = proc.children(old.pid) if old else []
     wanted = generation_of(home.nginx_conf.read_text())

@@ -45,10 +45,9 @@ INTERPRETER = Path(sys.prefix) / "bin" / "python"
 def up(topology: Topology, say: Say) -> bool:
     """Start the stack and wait until all of it has answered; False when it was up already.
 
-    Raises:
-        StateError: a port is taken, or what is up has another configuration or a stopped program.
-        ConfigError: nginx refuses what was rendered.
-        StartError: something did not become ready; nothing was left running.
+    StateError if a port is taken, or what is up has another configuration or a stopped program.
+    ConfigError if nginx refuses what was rendered. StartError if something did not become ready;
+    nothing was left running.
     """
     home = Home(topology.home)
     with lock(home):
@@ -74,9 +73,8 @@ def up(topology: Topology, say: Say) -> bool:
 def restart(topology: Topology, say: Say) -> None:
     """Stop the stack if it is up, and start it. Every check that can fail comes before the stop.
 
-    Raises:
-        StateError, ConfigError: as `up`; the running stack goes on.
-        StartError: as `up`; the stack is down.
+    StateError, ConfigError as `up`; the running stack goes on. StartError as `up`; the stack is
+    down.
     """
     home = Home(topology.home)
     with lock(home):
@@ -95,9 +93,8 @@ def serve(topology: Topology, say: Say) -> NoReturn:
     As `up`, but it does not wait: the init system asks by `status` whether all of it is ready, and
     ends it by SIGTERM. supervisord prints what it logs.
 
-    Raises:
-        StateError: a port is taken, the stack is up, or this process does not lead a session.
-        ConfigError: nginx refuses what was rendered.
+    StateError if a port is taken, the stack is up, or this process does not lead a session.
+    ConfigError if nginx refuses what was rendered.
     """
     home = Home(topology.home)
     if os.getsid(0) != os.getpid():

@@ -24,8 +24,7 @@ def load(path: Path, assignments: Sequence[str] = ()) -> Topology:
 
     Paths in the file are relative to the file's folder, which is the checkout's root.
 
-    Raises:
-        ConfigError: with one line per problem.
+    ConfigError with one line per problem.
     """
     return parse(read(path, assignments), path)
 
@@ -85,8 +84,7 @@ def resolve(tree: Mapping[str, object], path: Path) -> Topology:
 def home_of(path: Path, assignments: Sequence[str] = ()) -> Path:
     """Only where the stack lives, whatever else may be wrong in the file by now.
 
-    Raises:
-        ConfigError: what is said about that will not do.
+    ConfigError if what is said about that will not do.
     """
     section = read(path, assignments).get("stack")
     given = {"home": section["home"]} if isinstance(section, dict) and "home" in section else {}

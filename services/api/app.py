@@ -85,9 +85,8 @@ class ApiServer(HTTPServer):
 async def serve(settings: ApiSettings, booted: Callable[[], None]) -> None:
     """Serve until SIGTERM or SIGINT, then drain and return. It calls `booted` once it serves.
 
-    Raises:
-        InstanceStartError: a file cannot be opened or the address cannot be bound.
-        LedgerError: the ledger cannot be opened.
+    InstanceStartError if a file cannot be opened or the address cannot be bound. LedgerError if the
+    ledger cannot be opened.
     """
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -66,8 +66,7 @@ def why_not_start(folder: str, instance: str) -> str:
 def listen(folder: str, identity: Identity) -> socket.socket:
     """The listening admin socket `<instance>.<pid>.sock` of this process.
 
-    Raises:
-        OSError: the folder is not there or not ours, or the path is too long for a socket.
+    OSError if the folder is not there or not ours, or the path is too long for a socket.
     """
     # Processes of this instance that were killed have left theirs behind.
     for left in Path(folder).glob(f"{identity.instance}.*.sock"):
@@ -114,8 +113,7 @@ class Faults:
     def tell(self, change: Mapping[str, object]) -> None:
         """Change the named fields and keep the others.
 
-        Raises:
-            FaultsInvalidError: a field is unknown or its value is not allowed; nothing was changed.
+        FaultsInvalidError if a field is unknown or its value is not allowed; nothing was changed.
         """
         told = {**self.told, **change}
         wrong = [line for name, value in told.items() if (line := problem(name, value))]

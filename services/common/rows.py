@@ -47,8 +47,7 @@ class Rows:
 
     `later` calls a function after so many seconds, as the process's event loop does.
 
-    Raises:
-        OSError: the file cannot be opened, for another reason than a full disk.
+    OSError if the file cannot be opened, for another reason than a full disk.
     """
 
     def __init__(self, path: str, identity: Identity, later: Later = lambda *_: None) -> None:
@@ -92,8 +91,7 @@ class Rows:
     def reopen(self) -> None:
         """Write to a file of the same name from now on: the one that is open has been renamed.
 
-        Raises:
-            OSError: there cannot be a new file; lines still go to the old one.
+        OSError if there cannot be a new file; lines still go to the old one.
         """
         if self._fd >= 0:
             new = os.open(self._path, FLAGS, MODE)

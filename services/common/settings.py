@@ -39,8 +39,7 @@ class Settings:
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
         """The settings in `environ`; a variable that is absent has its default.
 
-        Raises:
-            SettingsError: one or more variables have an unusable value; all of them are named.
+        SettingsError if one or more variables have an unusable value; all of them are named.
         """
         values: dict[str, Any] = {}
         problems = []
@@ -180,8 +179,7 @@ class WebSettings(Settings):
 def session_key(path: str) -> bytes:
     """The key in the file `path` that signs session cookies; all instances share one file.
 
-    Raises:
-        SettingsError: the file cannot be read or holds too short a key.
+    SettingsError if the file cannot be read or holds too short a key.
     """
     shown = f"BULKHEAD_SECRET_FILE = {path!r}"
     try:

@@ -150,9 +150,8 @@ def moment(value: str) -> str:
 def received_form() -> EntryForm:
     """The form that was sent, once it is certain that this session's own page sent it.
 
-    Raises:
-        Problem: it comes from elsewhere (403) or has no usable key (400).
-        UnsupportedMediaType: it is no form.
+    Problem if it comes from elsewhere (403) or has no usable key (400). UnsupportedMediaType if it
+    is no form.
     """
     if request.mimetype not in FORM_KINDS:
         kind = request.mimetype or "an unnamed type"

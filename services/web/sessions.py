@@ -31,8 +31,7 @@ def install(app: Flask, key_file: str) -> None:
 
     Without a file the key is a random one that dies with this process.
 
-    Raises:
-        SettingsError: the file cannot be read or holds too short a key.
+    SettingsError if the file cannot be read or holds too short a key.
     """
     if key_file:
         app.secret_key = session_key(key_file)

@@ -85,8 +85,7 @@ def work(most_ms: int, most_cpu_ms: int) -> tuple[Argument, ...]:
 def read_query(request: HTTPServerRequest, arguments: Sequence[Argument] = ()) -> dict[str, Any]:
     """The query arguments by name; one that is absent is its default, or None.
 
-    Raises:
-        ApiError: 400, one is unknown, repeated, not UTF-8 or of another form; 422, out of range.
+    ApiError 400 if one is unknown, repeated, not UTF-8 or of another form, 422 if out of range.
     """
     known = {one.name for one in arguments}
     given: dict[str, str] = {}
@@ -137,8 +136,7 @@ def key_text(headers: HTTPHeaders) -> str | None:
     nginx gives every attempt of one client request the same X-Proxy-Request, so a write that it
     sends twice is applied once even if the client knows nothing about keys.
 
-    Raises:
-        ApiError: 400, the header is malformed.
+    ApiError 400 if the header is malformed.
     """
     key = _header(headers, "Idempotency-Key", KEY, KEY_FORM)
     if key is not None:
@@ -170,9 +168,8 @@ def read_conditions(headers: HTTPHeaders) -> Conditions:
 def read_body(request: HTTPServerRequest, decoder: msgspec.json.Decoder[Body]) -> Body:
     """The JSON body.
 
-    Raises:
-        ApiError: 415, it is not sent as plain application/json; 400, it is not JSON; 422,
-            `decoder` does not take it.
+    ApiError 415 if it is not sent as plain application/json, 400 if it is not JSON, 422 if
+    `decoder` does not take it.
     """
     kind = request.headers.get("Content-Type", "")
     if kind.partition(";")[0].strip().lower() != "application/json":

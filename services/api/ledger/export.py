@@ -32,8 +32,7 @@ HELD = text(
 async def export(url: str, password: str, after: int | None) -> None:
     """Print the lines of an export; the number of the last effect alone when `after` is None.
 
-    Raises:
-        SQLAlchemyError, OSError, TimeoutError: the server cannot be asked.
+    SQLAlchemyError, OSError, TimeoutError if the server cannot be asked.
     """
     # A streamed result is one statement, however slowly its reader takes it.
     engine = make_engine(url, password, "export", statement_ms=0)

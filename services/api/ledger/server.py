@@ -162,8 +162,7 @@ class ServerLedger(LedgerStore):
     async def _do(self, work: Work[Value], writes: bool) -> Value:
         """Do `work` in a transaction of its own, as often as it takes, within the patience.
 
-        Raises:
-            ApiError: 503, nothing was done; 504, the connection broke while a COMMIT was under way.
+        ApiError if 503, nothing was done; 504, the connection broke while a COMMIT was under way.
         """
         if self.waiting >= MAX_WAITING:
             raise ApiError("overloaded", kind="writes" if writes else "reads", limit=MAX_WAITING)

@@ -75,8 +75,7 @@ Outcome = tuple[Job, WriteAnswer | Exception]
 class SqliteLedger(LedgerStore):
     """A ledger in the SQLite file at `path`.
 
-    Raises:
-        LedgerError: the file cannot be opened or has another program's schema.
+    LedgerError if the file cannot be opened or has another program's schema.
     """
 
     def __init__(self, path: str, identity: Identity) -> None:

@@ -98,8 +98,7 @@ class LedgerStore(ABC):
     async def apply(self, write: Write) -> WriteAnswer:
         """Execute `write` and answer once its effect is durable.
 
-        Raises:
-            ApiError: 503, the storage is locked, away or has too much waiting; nothing was written.
+        ApiError if 503, the storage is locked, away or has too much waiting; nothing was written.
         """
 
     @abstractmethod
