@@ -6,7 +6,8 @@ same load as one that does not, and the requests that wait because of it count.
 `measure` is about the load generators themselves: what they cost, against an nginx that only says
 200. The processor time is that of the whole Locust process, its start included. The closed loops
 send as fast as they can; the open loop has a schedule that it can hardly keep to. How exactly it
-keeps to one is measured at half the rate that it reached.
+keeps to one is measured at half the rate that it reached. It all needs one core for itself and one
+for nginx.
 """
 
 import json
