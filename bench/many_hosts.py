@@ -11,7 +11,6 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from functools import partial
 from http.client import HTTPConnection, HTTPException
 from itertools import cycle
@@ -204,28 +203,27 @@ def told(rounds: int, settings: Sequence[str]) -> tuple[list[Told], int]:
         addresses = [f"127.0.0.1:{port}" for port in ports[:INSTANCES]]
         with started(command, home.path / "output.log") as nginx:
             wait_until("nginx answers", lambda: peer_table.look(home.internal_socket))
-            rows = [_told(stack, nginx.pid, crowd(size, addresses), rounds) for size in TOLD_SIZES]
+            rows = [_told(stack, nginx.pid, size, addresses, rounds) for size in TOLD_SIZES]
             sizes = range(TOLD_SIZES[-1], LARGEST, 100)
 
             def refused(size: int) -> bool:
-                return not _taken(home.internal_socket, crowd(size, addresses))
+                return not _taken(home.internal_socket, crowd(size, addresses, size))
 
             first = bisect_left(sizes, True, key=refused)
         stack.assert_nothing_left([])
         return rows, sizes[max(0, first - 1)]
 
 
-def crowd(size: int, addresses: Sequence[str]) -> list[Peer]:
-    """So many peers."""
+def crowd(size: int, addresses: Sequence[str], boot: int) -> list[Peer]:
+    """So many peers; another `boot` makes another table of them."""
     return [
-        Peer("api", f"api-{at % 6 + 1}.app-{at // 6:04}", address, 1, "up", 1_000_000)
+        Peer("api", f"api-{at % 6 + 1}.app-{at // 6:04}", address, 1, "up", boot)
         for at, address in zip(range(size), cycle(addresses), strict=False)
     ]
 
 
-def _told(stack: Stack, nginx: int, peers: Sequence[Peer], rounds: int) -> Told:
-    others = [replace(peer, boot=peer.boot + 1) for peer in peers]
-    tables = [peer_table.table(peers), peer_table.table(others)]
+def _told(stack: Stack, nginx: int, size: int, addresses: Sequence[str], rounds: int) -> Told:
+    tables = [peer_table.table(crowd(size, addresses, 1_000_000 + at)) for at in range(2)]
     look = ("GET", "/nobody-1/")  # an instance by name: it is looked for among all
     samples = []
     with closing(UnixConnection(stack.home.internal_socket, ASK_S)) as connection:
@@ -241,7 +239,7 @@ def _told(stack: Stack, nginx: int, peers: Sequence[Peer], rounds: int) -> Told:
         used.append(1e6 * (cpu_s(tree(nginx)) - before) / rate.requests)
         rates.append(rate.per_s)
     times_ms = (put_ms, again_ms, first_ms - second_ms)
-    return Told(len(peers), len(tables[0]), *times_ms, median(used), median(rates))
+    return Told(size, len(tables[0]), *times_ms, median(used), median(rates))
 
 
 def _ask(connection: HTTPConnection, method: str, target: str, body: str | None = None) -> None:
