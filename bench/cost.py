@@ -16,7 +16,7 @@ from bench.figures import Table
 from bench.proxies import WHOAMI
 from bench.usage import cpu_s, programs, temporary_folder, tree
 from bulkhead.render.supervisor import NGINX, WATCH
-from bulkhead.testing import Value, free_ports, running_stack
+from bulkhead.testing import Stack, Value, free_ports
 
 INSTANCES = 4
 CONNECTIONS, SECONDS = 32, 2  # as many requests per second as it can
@@ -79,7 +79,7 @@ def ways(running: ExitStack, folder: Path, module: str, settings: Sequence[str])
     yield Way("direct", [f"http://127.0.0.1:{port}" for port in instances], [])
     for name, balancer in (("bulkhead", "watched"), ("bulkhead, nginx's balancer", "nginx")):
         mine = [f"services.api.app={module}", f"proxy.balancer={balancer}", *settings]
-        stack = running.enter_context(running_stack(folder / balancer, mine))
+        stack = running.enter_context(Stack.running(folder / balancer, mine))
         found = programs(stack)  # the watchdog works for the proxy, too
         yield Way(name, [stack.url], found[NGINX] + found.get(WATCH, []))
     for peer, port in zip(proxies.PEERS, ports, strict=False):
@@ -99,7 +99,6 @@ def wrk(urls: Sequence[str], connections: int, seconds: int, script: Path | None
     """Load all `urls` as fast as `connections` can carry it, by one wrk each.
 
     `script` says what is sent (a GET, without one); it is given a word that no other run has.
-
     RuntimeError if an answer was not 2xx or 3xx, or a connection failed; with what wrk said.
     """
     each = max(1, connections // len(urls))

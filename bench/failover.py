@@ -19,7 +19,7 @@ from bench.load import RATE, TIMEOUT_S, open_loop
 from bench.usage import instance, temporary_folder
 from bulkhead import clock, proc
 from bulkhead.records import ClientRow
-from bulkhead.testing import free_ports, running_stack, wait_until
+from bulkhead.testing import Stack, free_ports, wait_until
 
 NAMES = ("api-1", "api-2", "api-3", "api-4")
 STORM_TURNS, STORM_EVERY_S = 50, 0.3
@@ -183,7 +183,7 @@ def _round(
 def _running(set_up: SetUp, folder: Path, settings: Sequence[str]) -> Iterator[tuple[str, int]]:
     """The set-up, ready to serve: its URL, and the pid of the instances' supervisord."""
     if set_up.peer is None:
-        with running_stack(folder / "home", settings) as stack:
+        with Stack.running(folder / "home", settings) as stack:
             yield stack.url, stack.supervisord
         return
     with free_ports() as (port, *more):

@@ -29,7 +29,7 @@ from bulkhead.render.nginx import render_nginx
 from bulkhead.render.supervisor import WATCH
 from bulkhead.supervise.home import make_folders, prepare_run
 from bulkhead.supervise.nginx import find_nginx
-from bulkhead.testing import ROOT, Stack, free_ports, running_stack, wait_until
+from bulkhead.testing import ROOT, Stack, free_ports, wait_until
 from bulkhead.topology import parse as topology
 from bulkhead.watchdog.hosts import EVERY_S, Announcement, Hosts, pack
 
@@ -127,7 +127,7 @@ def lived(sizes: Sequence[int], instances: int, settings: Sequence[str]) -> Iter
         for hosts in sizes:
             with (
                 speaking(port, hosts, instances) as said,
-                running_stack(folder / f"proxy-{hosts}", mine) as stack,
+                Stack.running(folder / f"proxy-{hosts}", mine) as stack,
             ):
                 members = programs(stack)[WATCH]
                 clock.pause(SETTLE_S)

@@ -18,7 +18,7 @@ from bench.figures import Table
 from bench.usage import instance, started, temporary_folder, tree
 from bulkhead import clock, http_probe, proc
 from bulkhead.proc import Process
-from bulkhead.testing import Stack, free_ports, running_stack, wait_until
+from bulkhead.testing import Stack, free_ports, wait_until
 
 ROUNDS = 9
 INSTANCES = 4
@@ -100,8 +100,8 @@ def measure(rounds: int, settings: Sequence[str]) -> Iterator[Table]:
     with (
         temporary_folder() as folder,
         free_ports() as spare,
-        running_stack(folder / "ours", [*every, *settings]) as ours,
-        running_stack(folder / "plain", [*every, *settings, *ALONE]) as plain,
+        Stack.running(folder / "ours", [*every, *settings]) as ours,
+        Stack.running(folder / "plain", [*every, *settings, *ALONE]) as plain,
     ):
         clock.pause(SETTLE_S)
         # Before the first kill: what comes back may inherit sockets, and so be started otherwise.

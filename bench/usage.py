@@ -12,7 +12,7 @@ import psutil
 from bulkhead import proc
 from bulkhead.proc import Process
 from bulkhead.supervise.status import tail
-from bulkhead.testing import Stack, running_stack
+from bulkhead.testing import Stack
 
 TERM_S = 15
 # The pages are not asked for: one small instance of them is all that the topology needs.
@@ -30,7 +30,7 @@ def temporary_folder() -> Iterator[Path]:
 @contextmanager
 def temporary_stack(*settings: str) -> Iterator[Stack]:
     """A stack of its own in a temporary folder. It is up."""
-    with temporary_folder() as folder, running_stack(folder / "home", settings) as stack:
+    with temporary_folder() as folder, Stack.running(folder / "home", settings) as stack:
         yield stack
 
 
@@ -45,7 +45,6 @@ def started(
     """Run a program in a session of its own; at the end no process of that session is left.
 
     `stop` is how it is told to end.
-
     RuntimeError if it has failed meanwhile; with the end of its log.
     """
     with log.open("ab") as file:

@@ -4,7 +4,6 @@ Nothing of the product imports it. A failure is an AssertionError, as in a test.
 """
 
 import fcntl
-import json
 import os
 import re
 import socket
@@ -13,11 +12,8 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from email.message import Message
-from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Self, TypeVar
 
 from bulkhead import clock, proc
 from bulkhead.render.paths import Home
@@ -72,54 +68,6 @@ def is_free(port: int) -> bool:
         return True
 
 
-@dataclass(frozen=True)
-class Answer:
-    """The answer to a request."""
-
-    status: int
-    headers: Message
-    body: bytes
-
-    @property
-    def instance(self) -> str:
-        """The instance that answered."""
-        return self.headers["X-Instance"] or ""
-
-    def json(self) -> Any:  # a test looks into it as it likes
-        """The body, decoded."""
-        return json.loads(self.body)
-
-
-def request(
-    url: str,
-    method: str = "GET",
-    target: str = "/",
-    body: object = None,
-    headers: dict[str, str] | None = None,
-    source: str = "",
-    timeout_s: float = 15,
-) -> Answer:
-    """Send one request to `url`: one connection, one send, no retry, no redirect.
-
-    `source` is the loopback address to send it from.
-    """
-    connection = HTTPConnection(
-        url.removeprefix("http://"),
-        timeout=timeout_s,
-        source_address=(source, 0) if source else None,
-    )
-    sent = dict(headers or {})
-    if body is not None and not isinstance(body, bytes):
-        body = json.dumps(body).encode()
-        sent.setdefault("Content-Type", "application/json")
-    try:
-        connection.request(method, target, body, sent)
-        answer = connection.getresponse()
-        return Answer(answer.status, answer.headers, answer.read())
-    finally:
-        connection.close()
-
-
 class Stack:
     """One stack's settings; `bulkhead` runs the command on it, behind the words of `prefix`."""
 
@@ -169,20 +117,6 @@ class Stack:
         """The pid of its supervisord."""
         return int((self.home.run / "supervisord.pid").read_text())
 
-    def status(self) -> dict[str, dict[str, Any]]:
-        """`status --json`, each process under its name."""
-        done = self.bulkhead("status", "--json", check=False)
-        assert done.returncode in (0, 1), done.stderr
-        return {program["name"]: program for program in json.loads(done.stdout)["processes"]}
-
-    def get(self, target: str, **options: Any) -> Answer:
-        """GET through the public listener."""
-        return request(self.url, "GET", target, **options)
-
-    def request(self, method: str, target: str, **options: Any) -> Answer:
-        """Any request through the public listener."""
-        return request(self.url, method, target, **options)
-
     def assert_nothing_left(self, members: list[proc.Process]) -> None:
         """No process, no socket, no port, and nothing in nginx's log that must never be there."""
         assert [member for member in members if proc.alive(member)] == []
@@ -193,24 +127,24 @@ class Stack:
         bad = [line for line in lines if "[alert]" in line or "[emerg]" in line]
         assert [line for line in bad if not re.search(self.expected_alerts, line)] == []
 
+    @classmethod
+    @contextmanager
+    def new(cls, folder: Path, settings: Sequence[str] = ()) -> Iterator[Self]:
+        """A stack that is not up yet. At the end it is brought down and must have left nothing."""
+        with free_ports() as ports:
+            stack = cls(folder, ports, settings)
+            try:
+                yield stack
+            finally:
+                running = record.read(stack.home)
+                members = running.members() if running else []
+                stack.bulkhead("down")
+            stack.assert_nothing_left(members)
 
-@contextmanager
-def new_stack(folder: Path, settings: Sequence[str] = ()) -> Iterator[Stack]:
-    """A stack that is not up yet. At the end it is brought down and must have left nothing."""
-    with free_ports() as ports:
-        stack = Stack(folder, ports, settings)
-        try:
+    @classmethod
+    @contextmanager
+    def running(cls, folder: Path, settings: Sequence[str] = ()) -> Iterator[Self]:
+        """A stack that is up."""
+        with cls.new(folder, settings) as stack:
+            stack.bulkhead("up")
             yield stack
-        finally:
-            running = record.read(stack.home)
-            members = running.members() if running else []
-            stack.bulkhead("down")
-        stack.assert_nothing_left(members)
-
-
-@contextmanager
-def running_stack(folder: Path, settings: Sequence[str] = ()) -> Iterator[Stack]:
-    """A stack that is up."""
-    with new_stack(folder, settings) as stack:
-        stack.bulkhead("up")
-        yield stack

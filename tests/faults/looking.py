@@ -9,8 +9,8 @@ import pytest
 
 from bulkhead.faults.contract import Fault, Injected, Site, make
 from bulkhead.supervise import record
-from bulkhead.testing import Answer, request
 from bulkhead.topology.model import Instance
+from tests.support.http import Answer, request
 from tests.support.stack import Stack
 
 

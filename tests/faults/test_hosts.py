@@ -12,8 +12,9 @@ from bulkhead.hosts.interface import DATABASE, Host, HostError, Hosts
 from bulkhead.hosts.namespaces import Namespaces
 from bulkhead.http_probe import accepts
 from bulkhead.supervise import record
-from bulkhead.testing import request, wait_until
+from bulkhead.testing import wait_until
 from bulkhead.topology.parse import load
+from tests.support.http import request
 from tests.support.spaces import require_namespaces
 
 pytestmark = [pytest.mark.live, pytest.mark.load, pytest.mark.timeout(400)]

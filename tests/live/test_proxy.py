@@ -11,7 +11,8 @@ import pytest
 
 from bulkhead.records import ProxyRow, read_rows
 from bulkhead.supervisor_rpc import Supervisord
-from bulkhead.testing import Answer, wait_until
+from bulkhead.testing import wait_until
+from tests.support.http import Answer
 from tests.support.rows import rows_so_far
 from tests.support.stack import ECHO, Stack, running_stack
 

@@ -8,9 +8,10 @@ from urllib.parse import urlencode
 
 import pytest
 
-from bulkhead.testing import free_ports, request, wait_until
+from bulkhead.testing import free_ports, wait_until
 from tests.loadtest import running
 from tests.loadtest.stub import serving
+from tests.support.http import request
 
 pytestmark = pytest.mark.live
 

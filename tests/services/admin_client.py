@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from bulkhead.http_probe import UnixConnection
-from bulkhead.testing import Answer, wait_until
+from bulkhead.testing import wait_until
+from tests.support.http import Answer
 
 
 @dataclass(frozen=True)

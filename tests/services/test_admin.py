@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from bulkhead.http_probe import UnixConnection
-from bulkhead.testing import Answer, free_ports, request, wait_until
+from bulkhead.testing import free_ports, wait_until
 from services.common.fault_injection import DEFAULTS
 from tests.services.admin_client import AdminSocket, cpu_s, names, resident_mb, sockets
 from tests.services.api.conftest import running_fleet
 from tests.services.web.processes import WebInstance
+from tests.support.http import Answer, request
 
 pytestmark = pytest.mark.live
 

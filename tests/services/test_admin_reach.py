@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bulkhead.http_probe import UnixConnection
-from bulkhead.testing import Answer
 from tests.services.admin_client import AdminSocket, sockets
+from tests.support.http import Answer
 from tests.support.stack import Stack, new_stack
 
 pytestmark = pytest.mark.live

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from bulkhead.testing import Answer, wait_until
+from bulkhead.testing import wait_until
+from tests.support.http import Answer
 from tests.support.watched import Watched
 
 

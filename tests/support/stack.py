@@ -1,10 +1,14 @@
 """A real stack in a folder and on ports of its own, and what only tests need beside it."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from bulkhead.testing import ROOT, Stack, new_stack, running_stack
+from bulkhead import testing
+from bulkhead.testing import ROOT
+from tests.support.http import Answer, request
 
 __all__ = ["ECHO", "ROOT", "Stack", "new_stack", "running_stack", "unread"]
 
@@ -15,6 +19,27 @@ ECHO = (
     "services.web.kind=tornado",
     "services.web.workers=1",
 )
+
+
+class Stack(testing.Stack):
+    """A stack that a test asks."""
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """`status --json`, each process under its name."""
+        done = self.bulkhead("status", "--json", check=False)
+        assert done.returncode in (0, 1), done.stderr
+        return {program["name"]: program for program in json.loads(done.stdout)["processes"]}
+
+    def get(self, target: str, **options: Any) -> Answer:
+        """GET through the public listener."""
+        return request(self.url, "GET", target, **options)
+
+    def request(self, method: str, target: str, **options: Any) -> Answer:
+        """Any request through the public listener."""
+        return request(self.url, method, target, **options)
+
+
+new_stack, running_stack = Stack.new, Stack.running
 
 
 @contextmanager

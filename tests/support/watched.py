@@ -22,8 +22,9 @@ from bulkhead.render.nginx import render_nginx
 from bulkhead.render.paths import Home
 from bulkhead.supervise.home import make_folders, prepare_run
 from bulkhead.supervise.nginx import find_nginx
-from bulkhead.testing import Answer, free_ports, is_free, request, wait_until
+from bulkhead.testing import free_ports, is_free, wait_until
 from bulkhead.topology.parse import load
+from tests.support.http import Answer, request
 from tests.support.rows import rows_so_far
 
 TELL_EVERY_S = 0.2

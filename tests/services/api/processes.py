@@ -14,8 +14,9 @@ from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any
 
-from bulkhead.testing import Answer, is_free, request, wait_until
+from bulkhead.testing import is_free, wait_until
 from tests.support.databases import Server
+from tests.support.http import Answer, request
 
 ROOT = Path(__file__).parents[3]
 COMMAND = [sys.executable, "-m", "services.api"]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bulkhead.testing import Answer
 from tests.services.api.processes import Api, Fleet, read_answer
+from tests.support.http import Answer
 from tests.support.segments import ask_counted
 
 pytestmark = pytest.mark.live

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from bulkhead.testing import Answer
 from tests.services.api.processes import Api, Fleet
+from tests.support.http import Answer
 
 pytestmark = pytest.mark.live
 

@@ -12,13 +12,14 @@ from threading import Event
 import psutil
 import pytest
 
-from bulkhead.testing import Answer, wait_until
+from bulkhead.testing import wait_until
 from services.api.ledger.entry import PATIENCE_S
 from services.api.ledger.server import TRY_S
 from tests.services.api.conftest import running_fleet
 from tests.services.api.processes import Api, Fleet
 from tests.support import databases
 from tests.support.databases import Server
+from tests.support.http import Answer
 
 pytestmark = pytest.mark.live
 
