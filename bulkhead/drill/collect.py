@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO
@@ -305,5 +306,5 @@ def judged(run: RunDir) -> Verdict:
             verdict = judge(rows, expect, planned, lengths)
     except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
         raise EvidenceError(f"{run.account}: {error}") from error
-    run.verdict_json.write_text(json.dumps(verdict.as_dict(), indent=2) + "\n")
+    run.verdict_json.write_text(json.dumps(asdict(verdict), indent=2) + "\n")
     return verdict

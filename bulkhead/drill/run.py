@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bulkhead import rundir
@@ -40,7 +40,7 @@ class Run:
             "seed": self.seed,
             "predicted": self.drill.file.predicts,
             "run": str(self.folder.path),
-            **self.verdict.as_dict(),
+            **asdict(self.verdict),
         }
 
 

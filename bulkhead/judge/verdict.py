@@ -5,9 +5,15 @@ however poor the rest of the evidence is; and no evidence is never a pass.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
+
+from bulkhead.errors import EvidenceError
+from bulkhead.rundir import RunDir
+
+Document = dict[str, Any]
 Ruling = Literal["PASS", "FAIL", "INVALID"]
 
 RANK: tuple[Ruling, ...] = ("PASS", "INVALID", "FAIL")
@@ -51,10 +57,6 @@ class Verdict:
         """The exit code that tells a script: PASS 0, FAIL 1, INVALID 2."""
         return CODES[self.verdict]
 
-    def as_dict(self) -> dict[str, Any]:
-        """The content of verdict.json."""
-        return asdict(self)
-
 
 def together(checks: Iterable[Check]) -> Ruling:
     """The verdict of these checks. Nothing checked is nothing known: INVALID."""
@@ -66,3 +68,27 @@ def worst(verdicts: Iterable[Verdict]) -> int:
     """The exit code of several runs: that of the one that outranks the others."""
     found = [one.verdict for one in verdicts]
     return CODES[max(found, key=RANK.index, default="INVALID")]
+
+
+def documents(run: RunDir) -> tuple[Document, Document, Verdict]:
+    """drill.json, run.json and verdict.json.
+
+    EvidenceError if one is missing or is not what it should be; a line for each.
+    """
+    found: list[Any] = []
+    problems: list[str] = []
+    for path, shape, advice in (
+        (run.drill_json, Document, "was this folder made by a drill?"),
+        (run.run_json, Document, "it says which clock and which stack"),
+        (run.verdict_json, Verdict, f"first: bulkhead judge {run.path}"),
+    ):
+        try:
+            found.append(msgspec.json.decode(path.read_bytes(), type=shape))
+        except FileNotFoundError:
+            problems.append(f"{path}: no such file ({advice})")
+        except msgspec.DecodeError as error:
+            problems.append(f"{path}: {error}")
+    if problems:
+        raise EvidenceError(*problems)
+    drill, facts, verdict = found
+    return drill, facts, verdict

@@ -10,7 +10,7 @@ from statistics import median_low
 
 from bulkhead.errors import UsageError
 from bulkhead.judge.case import Row
-from bulkhead.report import documents
+from bulkhead.judge.verdict import documents
 from bulkhead.report.columns import plain, table
 from bulkhead.rundir import RunDir
 
@@ -51,7 +51,7 @@ def as_dict(runs: Sequence[RunDir]) -> Row:
     if not runs:
         raise UsageError("compare: name at least one run folder")
     series: dict[str, list[Row]] = {}
-    for run, (drill, facts, verdict) in [(run, documents.read(run)) for run in runs]:
+    for run, (drill, facts, verdict) in [(run, documents(run)) for run in runs]:
         # The parts that two repetitions of a run share: all but seed and place.
         configuration = {**facts.get("configuration", {}), "stack": None}
         same = [{**drill, "seed": None}, configuration, facts.get("git")]

@@ -20,8 +20,8 @@ from markupsafe import Markup
 
 from bulkhead.accounting.account import opened
 from bulkhead.judge.case import Row
-from bulkhead.judge.verdict import DECIDING, SHOWN, Verdict
-from bulkhead.report import columns, documents, examples, tables
+from bulkhead.judge.verdict import DECIDING, SHOWN, Verdict, documents
+from bulkhead.report import columns, examples, tables
 from bulkhead.report.charts import charts, data, in_force, tracks
 from bulkhead.report.story import stories
 from bulkhead.report.timeline import timeline
@@ -41,7 +41,7 @@ def write(run: RunDir) -> Path:
 
     EvidenceError if the folder lacks what a report is made of.
     """
-    found = documents.read(run)
+    found = documents(run)
     script = (TEMPLATES / "report.js").read_text()
     template = environment().get_template("report.html.j2")
     with opened(run) as account:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -44,7 +45,7 @@ def _judge(arguments: argparse.Namespace) -> int:
     if arguments.junit:
         arguments.junit.write_text(junit([(run.path.name, verdict, 0.0)]))
     if arguments.json:
-        print(json.dumps(verdict.as_dict(), indent=2))
+        print(json.dumps(asdict(verdict), indent=2))
     else:
         show(run, verdict)
     return verdict.code

@@ -1,6 +1,7 @@
 """How checks make a verdict, and what a drill may write down as its bounds."""
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
@@ -46,7 +47,7 @@ def test_exit_codes() -> None:
 def test_a_verdict_survives_its_file() -> None:
     check = Check("nothing_lost", "FAIL", "2 writes lost", "none", "2 writes lost", 2, ("a", "b"))
     verdict = Verdict("FAIL", (check,), {"lost": 2, "p99_faults_ms": 1.5, "recovery_s": None})
-    text = json.dumps(verdict.as_dict())
+    text = json.dumps(asdict(verdict))
     assert msgspec.json.decode(text, type=Verdict) == verdict
 
 
