@@ -60,7 +60,6 @@ class Client:
     The `environment` is Locust's, with a recorder for the rows. `connect_timeout_s` bounds the
     opening of a connection, `request_timeout_s` the whole exchange from the call to the last byte
     of the answer (the system's own name look-up excepted).
-
     ValueError if the `base_url` is none; the message says what it must be.
     """
 

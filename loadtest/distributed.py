@@ -213,7 +213,6 @@ class OpenMaster(Master):
     """The master of an open loop: one user in each worker, and a shard for each of them.
 
     The load ends when all of them have reported.
-
     ValueError if it cannot divide the schedule among as many workers as are expected.
     """
 

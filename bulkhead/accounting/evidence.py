@@ -95,7 +95,6 @@ def take_in(database: duckdb.DuckDBPyConnection, step: str, source: Source) -> N
     """Run a step that reads the file of the variable `rows`; an absent file has no rows.
 
     What a full disk has cut of the stack's own rows is left out, and counted in `lost_rows`.
-
     EvidenceError if a line is no row; it names the file and the line.
     """
     path, shape, observer = source

@@ -67,7 +67,6 @@ def merge(run: RunDir, workers: int) -> int:
     """Make `run.client_rows` of the files of all workers, in the order in which requests ended.
 
     The workers' own files are gone then. Returns how many rows there are.
-
     EvidenceError if a file is not whole, or rows of another load are there; with a line for each
     worker. Nothing has been changed.
     """

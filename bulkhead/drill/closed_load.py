@@ -72,7 +72,6 @@ def run(topology: Topology, asked: bool, load: Load, say: Say, colour: bool) -> 
 
     A stack that is up is loaded as it is, unless the user `asked` for settings on this command
     line: then they must be in force.
-
     StateError, StartError if the stack or Locust could not be started, or the port of its web UI is
     taken. EvidenceError if rows are missing, so that no figure can be given.
     """

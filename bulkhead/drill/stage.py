@@ -35,7 +35,6 @@ def own(
     """Start a stack from the topology in `path`, with the drill's settings and then the user's.
 
     If it is to have several hosts they are of that kind.
-
     StateError if another drill is running in this home folder, or there can be no such hosts.
     ConfigError, StartError as `bulkhead up`. HostError if a host did not start.
     """

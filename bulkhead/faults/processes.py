@@ -27,9 +27,6 @@ def pids(processes: Iterable[Process]) -> str:
     return f"pid {', '.join(str(each.pid) for each in processes)}"
 
 
-# Instances
-
-
 def living(site: Site, targets: Targets) -> list[Process]:
     """Every process of the targets, each of which must have one that leads it."""
     if dead := [target.name for target in targets if not site.find(target)]:
@@ -64,9 +61,6 @@ def workers_at(site: Site, targets: Targets, index: int) -> list[Process]:
     return picked
 
 
-# The parts of a stack
-
-
 def supervisord(site: Site) -> Process:
     """The supervisord that leads the stack now; it may not be the one that the run began with."""
     found = record.read(site.home)
@@ -96,9 +90,6 @@ def nginx_workers(master: Process) -> list[Process]:
 def generation(site: Site) -> str:
     """The configuration that nginx answers with, or "" when it does not answer."""
     return http_probe.generation(site.home.internal_socket)
-
-
-# Signals, and their proofs
 
 
 def send(processes: Iterable[Process], number: Signals) -> None:

@@ -139,9 +139,6 @@ def noop() -> Steps:
     return "nothing was done"
 
 
-# nginx
-
-
 @fault(on="nginx")
 def kill_nginx(site: Site) -> Steps:
     """nginx's master crashes. Its workers serve on and hold the port, as orphans."""

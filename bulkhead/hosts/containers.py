@@ -266,9 +266,6 @@ def _free_port() -> int:
     return free[os.getpid() % len(free)]  # two that look at one moment see the same
 
 
-# The engine
-
-
 def docker(*words: str) -> str:
     """Run docker with these words; its output.
 

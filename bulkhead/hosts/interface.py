@@ -188,7 +188,6 @@ def run(
     """Run a command to its end, with `text` as its input; its output.
 
     `what` is its name in an error, `package` Debian's package that has it.
-
     HostError if it failed, with its message, or it did not end. MissingError if it is not
     installed.
     """

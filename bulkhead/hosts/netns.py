@@ -152,9 +152,6 @@ def _free_network() -> IPv4Network:
     raise StateError(f"every network from {NETWORKS[0]} to {NETWORKS[-1]} is taken")
 
 
-# The processes of a namespace, all of them at once
-
-
 def members(space: str) -> list[Process]:
     """Every live process of a namespace; none when there is no such namespace."""
     try:

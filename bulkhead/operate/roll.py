@@ -147,7 +147,6 @@ class Running:
         """Replace one after the other; `swap` starts the successor once nothing of one runs.
 
         A signal that would end the command waits until the instance under way is back.
-
         StateError if nginx or supervisord does not do as told; what still runs serves again.
         StartError if a successor does not become ready; it stays drained, the rest as it was.
         """

@@ -106,7 +106,6 @@ def upgrade(home: Home, say: Say) -> Upgrade:
     """Let the nginx that is on disk now take over from the one that runs, under load.
 
     The old master is killed: one that is told to end would close the listening sockets.
-
     StateError if the stack is not up, or has no nginx, no watchdog, or no way to hand over.
     ConfigError if the nginx on disk refuses the configuration; nothing has changed. StartError if
     the new one does not serve; the old workers still do.
@@ -156,7 +155,6 @@ def reconfigure(home: Home, running: Record, text: str, proxy: ProxySection) -> 
     """Let new workers serve another configuration, and the old ones finish what they have.
 
     It returns when no old worker accepts connections any more.
-
     ConfigError if nginx refuses the text; the old configuration stays, on disk and in force.
     StateError if there is no nginx to tell. StartError if the old workers still take new
     connections after `RELOAD_S`.
@@ -195,7 +193,6 @@ def replace_master(
 
     The orphaned workers go on serving, the launcher takes the listening sockets from them, and once
     the successors serve the watchdog ends them. Without an old master `kill` only starts a new one.
-
     StartError if no new master serves within `BOOT_S`, or an orphaned worker does not end.
     """
     workers = proc.children(old.pid) if old else []

@@ -92,7 +92,6 @@ def serve(topology: Topology, say: Say) -> NoReturn:
 
     As `up`, but it does not wait: the init system asks by `status` whether all of it is ready, and
     ends it by SIGTERM. supervisord prints what it logs.
-
     StateError if a port is taken, the stack is up, or this process does not lead a session.
     ConfigError if nginx refuses what was rendered.
     """

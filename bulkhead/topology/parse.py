@@ -23,7 +23,6 @@ def load(path: Path, assignments: Sequence[str] = ()) -> Topology:
     """The topology in `path` with `key=value` assignments laid over it, later ones winning.
 
     Paths in the file are relative to the file's folder, which is the checkout's root.
-
     ConfigError with one line per problem.
     """
     return parse(read(path, assignments), path)

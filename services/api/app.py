@@ -143,9 +143,8 @@ async def drain(server: ApiServer, sockets: list[socket.socket], service: Servic
     """Finish the requests in flight, within the grace time, then close everything.
 
     New requests on open connections are still answered, each with `Connection: close`. At the end
-    connections that stay idle are closed. A request that its client sends at that very moment is
-    lost: HTTP/1.1 has no way to announce the end of an idle connection. A proxy avoids this by
-    taking the instance out of its configuration before it sends the signal.
+    idle connections are closed. A request that is sent at that very moment is lost, as always in
+    HTTP/1.1: a proxy must choose the instance no more before it sends the signal.
     """
     loop = asyncio.get_running_loop()
     started = loop.time()
@@ -172,10 +171,9 @@ async def drain(server: ApiServer, sockets: list[socket.socket], service: Servic
 async def _accept_waiting(sockets: list[socket.socket]) -> None:
     """Let the loop accept every connection that waits in the accept queues.
 
-    The kernel resets the connections in a queue when its socket is closed. So this empties the
-    queues first, and the caller closes the sockets in the same turn of the loop that saw them
-    empty. A connection or the end of a handshake that arrives in the few microseconds between is
-    lost: only a listening socket that outlives this process could prevent that.
+    The kernel resets the connections in a queue when its socket is closed. So the caller closes the
+    sockets in the same turn of the loop that saw the queues empty. What arrives in the microseconds
+    between is lost: only a socket that outlives this process could prevent that.
     """
     waiting = select.poll()
     for listening in sockets:

@@ -46,7 +46,6 @@ class Rows:
     """The row writer of one process; with no path it writes nothing and costs nothing.
 
     `later` calls a function after so many seconds, as the process's event loop does.
-
     OSError if the file cannot be opened, for another reason than a full disk.
     """
 

@@ -30,7 +30,6 @@ def install(app: Flask, key_file: str) -> None:
     """Keep the sessions of `app` in cookies signed with the key in this file.
 
     Without a file the key is a random one that dies with this process.
-
     SettingsError if the file cannot be read or holds too short a key.
     """
     if key_file:

@@ -135,7 +135,6 @@ def key_text(headers: HTTPHeaders) -> str | None:
 
     nginx gives every attempt of one client request the same X-Proxy-Request, so a write that it
     sends twice is applied once even if the client knows nothing about keys.
-
     ApiError 400 if the header is malformed.
     """
     key = _header(headers, "Idempotency-Key", KEY, KEY_FORM)
