@@ -6,7 +6,7 @@
     python -m bench --rounds 5 --set proxy.balancer=nginx cost
     python -m bench --markdown scale             tables as docs/scale.md has them
 
-`failover` is kill-storm, all-down and hang, which compare with the peers. What each part measures,
+`failover` is kill-storm, all-down and hang, which compare with the peers. Each part's measure,
 and how to read it: docs/bench.md, docs/scale.md. Every stack that is measured is its own, on free
 ports, and is gone afterwards. The figures go to var/bench/<time>.json as well, part by part.
 """

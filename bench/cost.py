@@ -1,4 +1,4 @@
-"""What a proxy costs per request, against asking the instances directly (docs/bench.md)."""
+"""The cost of a proxy per request, against asking the instances directly (docs/bench.md)."""
 
 import re
 import subprocess
@@ -63,7 +63,7 @@ def measure(rounds: int, settings: Sequence[str]) -> Iterator[Table]:
 
 
 def in_turn(rounds: int, measures: Mapping[str, Callable[[], Value]]) -> dict[str, list[Value]]:
-    """What each measures in every round: drift of the machine meets all of them alike."""
+    """Each one's measurement of every round: drift of the machine meets all of them alike."""
     samples: dict[str, list[Value]] = {name: [] for name in measures}
     for _ in range(rounds):
         for name, measure in measures.items():
@@ -89,7 +89,7 @@ def ways(running: ExitStack, folder: Path, module: str, settings: Sequence[str])
 
 
 class Rate(NamedTuple):
-    """What wrk counted: answers, and how many of them per second."""
+    """wrk's count: answers, and how many of them per second."""
 
     requests: int
     per_s: float

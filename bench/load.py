@@ -71,7 +71,7 @@ def open_loop(
 
 
 def measure() -> Iterator[Table]:
-    """What the load generators cost, and how exactly the open loop keeps to a schedule."""
+    """The cost of the load generators, and how exactly the open loop keeps to a schedule."""
     table = Table(
         "load generators, requests per second of processor time",
         ("generator", "requests", "CPU s", "per CPU s", "of FastHttpUser"),

@@ -1,4 +1,4 @@
-"""What the instances of many other hosts cost a proxy's watchdog and its nginx (docs/scale.md).
+"""The cost of many other hosts' instances to a proxy's watchdog and its nginx (docs/scale.md).
 
 The hosts exist on paper only: one sender speaks for all of them, and the peers that nginx is told
 of stand at the addresses of four instances that cost next to nothing, so that it can choose them.

@@ -28,7 +28,7 @@ MOST_HOSTS = 1_000_000  # "lasts" looks no further
 
 @dataclass(frozen=True)
 class Constants:
-    """What was measured, on one machine in one run."""
+    """The measurements, on one machine in one run."""
 
     nginx_read_us: float  # a request
     nginx_write_us: float
@@ -53,7 +53,7 @@ class Constants:
 
 @dataclass(frozen=True)
 class Site:
-    """What is asked of the stack, and the machines that it has. The defaults are assumptions:
+    """The load on the stack, and the machines that it has. The defaults are assumptions:
     300 requests per second and host, 30 % of them writes, as in the drills.
     """
 

@@ -79,9 +79,7 @@ def watch(address: str, began: float, old: Set[int]) -> Return:
 
 
 def bare(process: Process) -> tuple[list[str], dict[str, str], Path]:
-    """What starts the application of a process by itself, heard by nobody: its command, environment
-    and folder.
-    """
+    """How to start the application of a process alone: its command, environment and folder."""
     seen = psutil.Process(process.pid)
     variables = seen.environ()
     if "NOTIFY_SOCKET" in variables:  # it still speaks, to nobody

@@ -1,4 +1,4 @@
-"""What a stack carries and spends on a request as it grows, and the constants of model.py.
+"""How much a stack carries and spends on a request as it grows, and the constants of model.py.
 
 The other constants come from many_hosts.py and accounting.py. How to read it: docs/scale.md.
 """
@@ -90,7 +90,7 @@ class Setting(NamedTuple):
         return Carried(self.ledger, self.workers, self.instances, writes, connections, *middle)
 
     def _counted(self) -> list[float]:
-        """What has been used so far: seconds of nginx, of the instances and of the server, the
+        """The use so far: seconds of nginx, of the instances and of the server, the
         ledger's counters, the bytes of both files of rows.
         """
         found, home = usage.programs(self.stack), self.stack.home

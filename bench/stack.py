@@ -106,7 +106,7 @@ def measure_instances(rounds: int, settings: Sequence[str]) -> Iterator[Table]:
 
 
 def measure_idle(settings: Sequence[str]) -> Iterator[Table]:
-    """What a stack costs while nobody asks it anything."""
+    """The cost of a stack while nobody asks it anything."""
     table = Table(f"idle, over {IDLE_S:g} s", ["process", "CPU %", "wake-ups/s", "PSS MB"])
     with temporary_stack(*settings) as stack:
         clock.pause(SETTLE_S)
@@ -125,7 +125,7 @@ def measure_idle(settings: Sequence[str]) -> Iterator[Table]:
 
 
 def measure_roll(rounds: int, settings: Sequence[str]) -> Iterator[Table]:
-    """What clients notice of a roll: eight Tornado instances, at 60 % of what this machine can do.
+    """A roll as clients notice it: eight Tornado instances, at 60 % of what this machine can do.
 
     What it can do is measured right before each round, by the processor time that a known rate
     takes: load, stack and kernel together, for they share the processors.

@@ -17,7 +17,7 @@ def replace(path: Path, text: str, mode: int = 0o600, *, durable: bool) -> None:
 
     `durable`: also after a power cut the file is the old one or the new one. Without it the file
     may then be empty: enough for what means nothing after a reboot, such as pids, and quicker by
-    one or two writes to the disk. Whoever reads such a file takes a broken one for none.
+    one or two writes to the disk. Readers of such a file take a broken one for none.
     """
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.unlink(missing_ok=True)

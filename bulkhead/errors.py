@@ -46,6 +46,6 @@ class StartError(BulkheadError):
 
 
 class EvidenceError(BulkheadError):
-    """What was recorded does not add up, so no figure is given."""
+    """The records do not add up, so no figure is given."""
 
     code = 7

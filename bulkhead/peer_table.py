@@ -35,7 +35,7 @@ class Peer:
 
 @dataclass(frozen=True)
 class Told:
-    """What nginx knows; `fresh` is whether it was told within the last second."""
+    """nginx's knowledge; `fresh` is whether it was told within the last second."""
 
     fresh: bool
     peers: list[Peer]
@@ -51,7 +51,7 @@ def table(peers: Iterable[Peer]) -> str:
 
 
 def look(socket: Path) -> Told | None:
-    """What nginx knows now; None when it does not answer or has another balancer."""
+    """nginx's knowledge now; None when it does not answer or has another balancer."""
     answer = ask_nginx(socket, "/peers")
     if answer.status != 200:
         return None

@@ -39,7 +39,7 @@ class Stat(NamedTuple):
 
 
 def stat(pid: int) -> Stat | None:
-    """What the kernel says of `pid`; None when there is no such process (or only its zombie)."""
+    """The kernel's answer about `pid`; None when there is no such process (or only its zombie)."""
     try:
         # Without Path.read_text, which takes three times as long: the watchdog asks all the time.
         descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
@@ -86,7 +86,7 @@ def alive(process: Process) -> bool:
 
 
 def state(process: Process) -> str:
-    """What it does, as one letter (proc(5)); empty when it has ended."""
+    """Its state, as one letter (proc(5)); empty when it has ended."""
     status = stat(process.pid)
     return status.state if status and status.start_ticks == process.start_ticks else ""
 

@@ -54,7 +54,7 @@ class RunDir:
         return self.locust_log.with_stem(f"locust-{worker}")
 
     def worker_settings(self, worker: int) -> Path:
-        """What that worker was told (loadtest/settings.py)."""
+        """The settings of that worker (loadtest/settings.py)."""
         return self.locust_settings.with_stem(f"locust-{worker}")
 
 

@@ -18,7 +18,7 @@ from bulkhead.clock import wait_until
 from bulkhead.errors import StartError, StateError
 from bulkhead.http_probe import UnixConnection
 
-# What a call raises when supervisord is not there or goes away: NotAnsweringError is one of them.
+# Errors of a call when supervisord is not there or goes away: NotAnsweringError is one of them.
 GONE = (OSError, http.client.HTTPException)
 
 # Process states in which supervisord will not bring the program back by itself, or is failing to.

@@ -1,4 +1,4 @@
-"""What tests and the bench share: stacks of their own, on free ports, driven by the real command.
+"""Shared by tests and the bench: stacks of their own, on free ports, driven by the real command.
 
 Nothing of the product imports it. A failure is an AssertionError, as in a test.
 """

@@ -1,4 +1,4 @@
-"""What has come of an answer: read by the full parser, or by a short cut for the usual ones."""
+"""Answers, read by the full parser, or by a short cut for the usual ones."""
 
 import re
 
@@ -7,7 +7,7 @@ from geventhttpclient.response import HTTPResponse
 
 
 class Answer(HTTPResponse):
-    """What the full parser has read of one answer, also when it never became whole."""
+    """As much as the full parser has read of one answer, also when it never became whole."""
 
     def __init__(self, method: str) -> None:
         super().__init__(method=method)
@@ -45,7 +45,7 @@ NO_REPLY = Reply(0, b"", "", "", "", replayed=False, reusable=False)
 
 
 def parsed(answer: Answer) -> Reply:
-    """What the full parser has read: a whole answer, or as much of one as came."""
+    """The full parser's result: a whole answer, or as much of one as came."""
     return Reply(
         answer.status_code,
         answer.body,

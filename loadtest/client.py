@@ -175,7 +175,7 @@ class Client:
 
 
 def _judge(kind: Kind, outcome: Outcome, check: Check | None) -> str:
-    """What is wrong, or ""."""
+    """The defect, or ""."""
     if outcome.error:
         return f"no answer: {outcome.error}: {outcome.short or _NO_ANSWER[outcome.error]}"
     if outcome.answer.status_code != kind.expect:

@@ -20,7 +20,7 @@ HTML = "text/html,application/xhtml+xml"
 Effect = Literal["read", "create", "replace", "change", "delete"]
 # Where the entry that a request of an open loop is about comes from (EntryPool).
 Source = Literal["", "any", "writable", "spare"]
-# What the body of an answer holds; "" is whatever it likes.
+# The content of an answer's body; "" is any.
 Content = Literal[
     "", "nothing", "something", "256 bytes", "page", "calls", "entries", "entry", "written"
 ]
@@ -210,7 +210,7 @@ def shown(kind: Kind, body: bytes) -> list[Entry] | None:
 
 
 def judge(request: Request, reply: Reply) -> str:
-    """What is wrong with a whole answer, or "". Notes the entry that the answer says was made."""
+    """The defect of a whole answer, or "". Notes the entry that the answer says was made."""
     kind = request.kind
     if reply.request_id != request.id:
         return "the answer carries another X-Request-ID"
@@ -241,7 +241,7 @@ def _content_problem(request: Request, body: bytes) -> str:
     return "" if as_written else "the entry is not what was written"
 
 
-# What must be true of a body that does not hold one entry; what is wrong otherwise.
+# Conditions on a body that does not hold one entry, and the defect where one does not hold.
 _CHECKS: dict[Content, tuple[Callable[[bytes], bool], str]] = {
     "": (lambda _: True, ""),
     "nothing": (lambda body: not body, "an unexpected body"),
@@ -254,7 +254,7 @@ _CHECKS: dict[Content, tuple[Callable[[bytes], bool], str]] = {
 
 
 def body_problem(content: Content, body: bytes) -> str:
-    """What is wrong with a body that should hold this, but not one entry; or ""."""
+    """The defect of a body that should hold this, but not one entry; or ""."""
     well, wrong = _CHECKS[content]
     return "" if well(body) else wrong
 

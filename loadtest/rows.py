@@ -19,7 +19,7 @@ WORKER = "{worker}"  # in the path of the rows it stands for the worker's number
 
 
 class Report(msgspec.Struct):
-    """What one process says of its rows; `problem` is what does not add up in them, or "".
+    """One process' word about its rows; `problem` is the defect in them, or "".
 
     `begun`: set out to be sent. `written`: rows that reached the file, or would have if there were
     one. `stopped`: rows of requests that a stop cut off; of a closed loop's Locust hears nothing.
@@ -83,7 +83,7 @@ class Journal:
             self.counts.written = self._added
 
     def report(self) -> Report:
-        """What rows there are, all of them on the disk. Ask when no request is in flight."""
+        """The rows so far, all of them on the disk. Ask when no request is in flight."""
         self.flush()
         try:
             if self._fd >= 0:

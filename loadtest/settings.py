@@ -76,7 +76,7 @@ _Seconds = Annotated[float, _positive(MOST_S)]
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What both kinds of load are told; docs/load.md says what each setting means."""
+    """Settings of both kinds of load; docs/load.md has their meaning."""
 
     proxy_url: _Text = "http://127.0.0.1:8080"  # address() looks at it more closely
     rows: _Text = ""
@@ -91,7 +91,7 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class ClosedSettings(Settings):
-    """What the closed loop is told, besides."""
+    """Settings of the closed loop, besides."""
 
     shape: Annotated[str, _one_of("steady", *SHARES)] = "steady"
     pace: Annotated[float, Meta(ge=0, le=1000, description="a number from 0 to 1000")] = 1.0
@@ -100,7 +100,7 @@ class ClosedSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class OpenSettings(Settings):
-    """What the open loop is told, besides. Infinite seconds are never."""
+    """Settings of the open loop, besides. Infinite seconds are never."""
 
     network: Annotated[
         str, _must(_is_private, "a private network of this machine, as 10.203.7.0/24")

@@ -1,4 +1,4 @@
-"""What a load asks of the operating system: signals, an exact timer, files and ports enough."""
+"""A load's needs of the operating system: signals, an exact timer, files and ports enough."""
 
 import ctypes
 import errno
@@ -105,7 +105,7 @@ _SHORTAGES = {
 
 
 def shortage(error: OSError) -> str:
-    """What the load generator has run out of, its limit, and what to raise; "" for other errors."""
+    """The load generator's shortage, its limit, and what to raise; "" for other errors."""
     number = error.errno or 0
     if number not in _SHORTAGES:
         return ""

@@ -141,7 +141,7 @@ class Reader(OnceUser):
 
     @task(3)
     def whoami(self) -> None:
-        """Who answers; the body and the identity header must name the same instance."""
+        """Which instance answers; the body and the identity header must name the same instance."""
         self.client.send(WHOAMI, check=_same_instance)
 
     @task(2)
@@ -239,7 +239,7 @@ def any_amount() -> int:
 
 
 def _holds(answer: Answer, entry: Entry) -> str:
-    """What is wrong with an answer that must hold `entry`, or ""."""
+    """The defect of an answer that must hold `entry`, or ""."""
     shown = msgspec.json.decode(answer.body, type=Entry)
     if shown.version != entry.version:
         return "the entry's version is not what was written"

@@ -34,7 +34,7 @@ from supervisor.states import ProcessStates
 
 LONGEST_PAUSE_S = 5.0
 
-# What the plugin itself writes into the pipe. No signal has this number.
+# The plugin's own byte in the pipe. No signal has this number.
 ONE_MORE_PASS = b"\0"
 FORGIVEN = -1
 FIRST_DESCRIPTOR = 3  # after stdin, stdout and stderr
@@ -58,7 +58,7 @@ def make(supervisord: Any, **_config: str) -> "Methods":
 
 
 class Methods:
-    """What supervisord offers over XML-RPC under the name of the [rpcinterface:...] section."""
+    """The XML-RPC methods under the name of the [rpcinterface:...] section."""
 
     def __init__(self, supervisord: Any) -> None:
         self._supervisord = supervisord

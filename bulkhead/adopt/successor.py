@@ -38,7 +38,7 @@ MOST = 32  # as nginx/lua/listeners.lua has it
 
 @dataclass(frozen=True)
 class ProgramSpec:
-    """What watch.json says of one program, as far as its successor needs it."""
+    """The entry of watch.json for one program, as far as its successor needs it."""
 
     kind: str = ""  # nginx, gunicorn, tornado, watch; empty when the file does not know it
     address: str = ""

@@ -1,4 +1,4 @@
-"""What is seen of a stack during a run, from outside: events, states of instances, progress."""
+"""The view of a stack during a run, from outside: events, states of instances, progress."""
 
 import errno
 import os

@@ -122,7 +122,7 @@ class Drill:
         self.story = story
 
     def as_dict(self, seed: int) -> dict[str, object]:
-        """What drill.json holds: everything that is needed to judge and to repeat a run."""
+        """The content of drill.json: everything that is needed to judge and to repeat a run."""
         fields = self.file.model_dump(mode="json")
         return {"name": self.name, "story": self.story, "seed": seed, **fields}
 

@@ -1,4 +1,4 @@
-"""What a fault is: done to a running stack, confirmed from outside, and always healed again.
+"""A fault: it is done to a running stack, confirmed from outside, and always healed again.
 
 Each family of faults is a file of this package; docs/faults.md says how each is proved, and
 docs/adding-a-fault.md how to write one.
@@ -82,7 +82,7 @@ class Site:
         return self.hosts.url if self.hosts else self.topology.url
 
     def choose(self, words: str, rng: Random, busy: frozenset[str]) -> Sequence[Target]:
-        """What a drill's words mean now: the instances that live, or the hosts.
+        """The meaning of a drill's words now: the instances that live, or the hosts.
 
         `any` takes one that is not in `busy`, under another fault already; an instance must accept
         connections, too. Other words, such as `nginx`, mean nothing.
@@ -143,7 +143,7 @@ class Fault:
     """One fault; `make` gives it its parameters. It keeps no state: its injections may overlap.
 
     Each of its functions gets those of `site`, `hosts` (the site's), `targets` and the parameters
-    that it names. What else `inject` names are the parameters: their units are in the names.
+    that it names. The other names of `inject` are the parameters: their units are in the names.
     """
 
     name: str

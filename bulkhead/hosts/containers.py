@@ -275,7 +275,7 @@ def docker(*words: str) -> str:
 
 
 def inspect(container: str) -> dict[str, Any]:
-    """What the engine knows of a container; HostError if there is none of that name."""
+    """The engine's record of a container; HostError if there is none of that name."""
     (found,) = json.loads(docker("inspect", container))
     return dict(found)
 

@@ -1,6 +1,6 @@
 """A drill's bounds: figures of its run held against what the drill expects of them.
 
-What is above an upper bound breaks a promise: FAIL. What is below a lower bound (`_min`) shows that
+A figure above an upper bound breaks a promise: FAIL. One below a lower bound (`_min`) shows that
 the faults did not reach the load, so the run proves nothing: INVALID. So is a figure not known.
 
 Latencies count from the planned time. Where the load did not keep its schedule, one that is above

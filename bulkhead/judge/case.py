@@ -18,10 +18,10 @@ EXAMPLES = 20
 UNKNOWN = "unknown"
 Row = dict[str, Any]
 
-# What every query knows by name, as `$stall`; times are in seconds.
+# Values that every query knows by name, as `$stall`; times are in seconds.
 VALUES: dict[str, Any] = {
     "probe": "readiness-probe",
-    # Where the ledger of the load is. What is asked of it, and what it answers, has values.
+    # Where the ledger of the load is. Requests to it and answers of it have values.
     "ledger": "/api/v1/entries",
     # CLOCK_MONOTONIC is one for all processes of a host. nginx has only the wall clock, which may
     # be corrected during a run, and notes when it last looked at it.

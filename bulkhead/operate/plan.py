@@ -1,4 +1,4 @@
-"""What a new topology changes in a running stack: which programs, and whether nginx. Pure.
+"""The changes of a new topology in a running stack: which programs, and whether nginx. Pure.
 
 Programs are compared by supervisor's own reader: comments and spelling make no difference.
 """
@@ -24,7 +24,7 @@ Left = tuple[Sequence[str], Sequence[str], Sequence[str]]
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done, in this order. `added` to `removed` hold names of instances."""
+    """The steps, in this order. `added` to `removed` hold names of instances."""
 
     watch: bool = False  # the watchdog is replaced
     added: tuple[str, ...] = ()
@@ -90,7 +90,7 @@ def read_supervisor(text: str) -> SupervisorFile:
 
 
 def compare(old: Version, new: Version) -> Plan:
-    """What it takes to get from the files in force to new ones."""
+    """The way from the files in force to new ones."""
     before, after = old.supervisor.programs, new.supervisor.programs
     differ = [name for name in after if name in before and before[name] != after[name]]
     changed = [path for path in new.files if old.files.get(path) != new.files[path]]
@@ -120,7 +120,7 @@ def finishing(plan: Plan, names: Sequence[str], left: Left, drained: Sequence[st
 
 
 def obstacles(before: Version, after: Version) -> list[str]:
-    """What cannot change while the stack runs, a line each."""
+    """A line for each change that a running stack cannot take up."""
     old, new = before.topology, after.topology
     lines = [
         f"{key} cannot change from {was} to {wanted} in a running stack"

@@ -31,7 +31,7 @@ AGAIN_S = 1  # a process that was only just starting may have opened the file an
 
 @dataclass(frozen=True)
 class Reopened:
-    """What became of the files."""
+    """The files' new state."""
 
     files: tuple[Path, ...]  # the renamed ones, by their new names
     bytes: int

@@ -261,7 +261,7 @@ def roll(home: Home, wanted: Sequence[str], say: Say) -> list[Replaced]:
 
 
 def _warnings(topology: Topology, chosen: Sequence[Instance]) -> list[str]:
-    """What an operator must know about rolling these."""
+    """Warnings for an operator about rolling these."""
     if topology.proxy.balancer == "nginx":
         return [
             'proxy.balancer = "nginx": instances cannot be drained; each finishes what it has by '

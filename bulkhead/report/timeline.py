@@ -27,7 +27,7 @@ Times = list[float | None]
 
 @dataclass(frozen=True)
 class Axis:
-    """The time axis. Whatever lies on it is in seconds after `began` or in buckets of it."""
+    """The time axis. All times on it are in seconds after `began` or in buckets of it."""
 
     began: float
     width: float

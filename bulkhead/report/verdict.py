@@ -122,7 +122,7 @@ def _endings(account: DuckDBPyConnection, colour: bool) -> list[str]:
 
 
 def _ending(one: Row, names: Sequence[str]) -> tuple[str, ...]:
-    """A row. What is slow is a part of what was answered, and set in.
+    """A row. The slow ones are a part of the answered ones, and set in.
 
     `when` has the phases of the requests, but for those answered, which are in all phases.
     """

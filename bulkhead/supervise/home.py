@@ -37,7 +37,7 @@ def refuse_strangers_home(home: Home) -> None:
 
 
 def unsafe(home: Home) -> list[str]:
-    """What a stack that starts must not open in this home, a line each: links, others' files.
+    """A line for each file of this home that a stack must not open: links, others' files.
 
     A stack does not follow links: to have `rows/` on another disk, mount that there.
     """

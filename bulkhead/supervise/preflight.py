@@ -1,4 +1,4 @@
-"""What is looked at before anything starts, all complaints at once: ports, limits, keys, disks."""
+"""Checks before anything starts, all complaints at once: ports, limits, keys, disks."""
 
 import errno
 import os
@@ -56,7 +56,7 @@ def check(topology: Topology, own: list[int]) -> None:
 
 
 def notes(topology: Topology) -> list[str]:
-    """What works less well on this system, though the stack starts; a line each."""
+    """A line for each thing that works less well on this system, though the stack starts."""
     if may_duplicate():
         return []
     gap = "a killed nginx refuses connections until its workers have ended"
@@ -66,7 +66,7 @@ def notes(topology: Topology) -> list[str]:
 
 
 def warnings(topology: Topology) -> list[str]:
-    """What may keep the stack from starting at another time: a line each."""
+    """A line for each thing that may keep the stack from starting at another time."""
     wanted = _wanted(topology)
     if topology.hosts.hear:
         host, _, port = topology.hosts.hear.rpartition(":")
@@ -207,7 +207,7 @@ def ephemeral(ports: Iterable[int]) -> list[int]:
 
 
 def ephemeral_hint() -> str:
-    """What an operator can do about such a port."""
+    """Advice to an operator about such a port."""
     first, last = _numbers("ip_local_port_range")
     return (
         f"the kernel gives {first} to {last} to outgoing connections (net.ipv4.ip_local_port_range)"

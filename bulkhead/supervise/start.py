@@ -38,7 +38,7 @@ from bulkhead.topology.model import Topology
 
 BOOT_S = 10  # of supervisord, nginx and the watchdog
 
-# What the stack runs. Not sys.executable: `python` and `python3` are the same, and must render so.
+# The stack's Python. Not sys.executable: `python` and `python3` are the same, and must render so.
 INTERPRETER = Path(sys.prefix) / "bin" / "python"
 
 

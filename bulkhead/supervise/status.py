@@ -1,4 +1,4 @@
-"""What runs right now: in the words of supervisord, the kernel, the watchdog, and each itself."""
+"""The processes now: in the words of supervisord, the kernel, the watchdog, and each itself."""
 
 import json
 import os

@@ -40,7 +40,7 @@ def ports_are_unique(topology: Topology) -> Iterator[Problem]:
 
 
 def services_fit(topology: Topology) -> Iterator[Problem]:
-    """What the settings of one service must be together."""
+    """Rules for the settings of one service together."""
     for name, service in topology.services.items():
         for key, value, allowed in (*_balancing(service), *_process(name, service, topology)):
             yield f"services.{name}{key}", value, allowed

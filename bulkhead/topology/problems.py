@@ -73,7 +73,7 @@ Shape = TypeVar("Shape", bound=BaseModel)
 
 
 def validated(shape: type[Shape], tree: Mapping[str, object], source: str) -> Shape:
-    """What is in a file, as a value; ConfigError with one line per problem."""
+    """The content of a file, as a value; ConfigError with one line per problem."""
     try:
         return shape.model_validate(tree)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""What the verbs have in common: the topology, overrides, and how they print."""
+"""Shared by the verbs: the topology, overrides, and how they print."""
 
 import argparse
 import os

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bulkhead.operate.plan import Plan
     from bulkhead.supervise.home import Say
 
-# What an operation did: for programs, and in a line for a person, with hints after that.
+# The result of an operation: for programs, and in a line for a person, with hints after that.
 Done = tuple[dict[str, object], list[str]]
 
 # Not more: an instance that is drained must be back soon, also on a busy machine.

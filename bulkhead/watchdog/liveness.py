@@ -100,7 +100,7 @@ class NotifySocket(ReplacingSocket):
     all_received = True  # whether the last `receive` has emptied it
 
     def receive(self) -> Iterator[Notification]:
-        """What has arrived, at most BATCH; never waits."""
+        """The datagrams that have arrived, at most BATCH; never waits."""
         self.all_received = False
         for _ in range(BATCH):
             try:
@@ -130,7 +130,7 @@ class ProbeSocket(ReplacingSocket):
 
 @dataclass(frozen=True)
 class Sample:
-    """What the main thread of a process does at this moment, and has done so far, in seconds."""
+    """The state of the main thread of a process, and its time so far, in seconds."""
 
     state: str  # one letter; GONE when there is no such process any more
     ran: float  # on a processor

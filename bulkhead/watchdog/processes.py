@@ -38,7 +38,7 @@ class Hang(NamedTuple):
 
 @dataclass
 class Program:
-    """What is known of one program; times are monotonic seconds."""
+    """The state of one program; times are monotonic seconds."""
 
     spec: Spec
     since: float  # when `leader` became what it is, a process or none

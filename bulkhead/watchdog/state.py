@@ -107,7 +107,7 @@ class StateFile:
         }
 
     def ready_before(self) -> dict[str, tuple[int, list[int]]]:
-        """What the previous watchdog knew: the leader of each program, and its ready processes.
+        """The previous watchdog's knowledge: the leader of each program, and its ready processes.
 
         So this one need not wait for a heartbeat of each before it can tell nginx anything.
         """

@@ -31,7 +31,7 @@ PROBE_TARGET = "/.well-known/proxy-alive"  # nginx/public.conf.j2: nginx answers
 PROBE = f"GET {PROBE_TARGET} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
 PROBE_EVERY_S = 1.0
 PROBE_ANSWER_S = 2.0
-# What the watchdog itself has run out of says nothing about nginx.
+# A shortage of the watchdog's own says nothing about nginx.
 OWN_LACK = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL)
 PROBE_PATIENCE_S = 8.0  # without an answer: long enough for any burst to be over
 

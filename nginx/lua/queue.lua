@@ -127,7 +127,7 @@ local function yield(service, request, now)
 end
 
 -- Wait until `admit(service, request, now)` says that an instance has taken this request. Returns
--- nothing then, or why the request is to give up. What its page has waited already (`before`) counts.
+-- nothing then, or why the request is to give up. The wait of its page so far (`before`) counts.
 function M.wait(service, request, admit)
     local queue = service.queue
     if queue.waiting >= ceil(settings.queue_max / settings.workers) then

@@ -43,7 +43,7 @@ local spare, spares = {}, 0 -- records to be used again: a busy worker makes no 
 local closing, closing_looked = false, -CLOSING_MS
 
 -- Is this worker about to end? Then its answers close their connections, so that its clients are
--- gone before it is. Whoever is to end a worker creates the file run/closing/PID.
+-- gone before it is. To end a worker, create the file run/closing/PID.
 local function is_closing(now)
     if now - closing_looked >= CLOSING_MS then
         closing_looked = now
@@ -239,7 +239,7 @@ local function retry(service, request)
     local _, status = balancer.get_last_failure()
     failed(request, status)
     -- nginx gives the try of a kept connection back, promised or not. It guards POST, PATCH and
-    -- LOCK, no other method. What may be deadly is looked at in `next_round`, which can wait.
+    -- LOCK, no other method. `next_round`, which can wait, looks at what may be deadly.
     if not request.promised or request.died or request.class == "non_retryable" and was_sent() then
         return false
     end

@@ -172,8 +172,8 @@ async def _accept_waiting(sockets: list[socket.socket]) -> None:
     """Let the loop accept every connection that waits in the accept queues.
 
     The kernel resets the connections in a queue when its socket is closed. So the caller closes the
-    sockets in the same turn of the loop that saw the queues empty. What arrives in the microseconds
-    between is lost: only a socket that outlives this process could prevent that.
+    sockets in the same turn of the loop that saw the queues empty. A connection that arrives in the
+    microseconds between is lost: only a socket that outlives this process could prevent that.
     """
     waiting = select.poll()
     for listening in sockets:
@@ -221,7 +221,7 @@ def _open(settings: ApiSettings) -> Service:
 
 @contextmanager
 def _must(do: str) -> Iterator[None]:
-    """What happens inside must succeed, or this process cannot start."""
+    """All inside must succeed, or this process cannot start."""
     try:
         yield
     except OSError as error:

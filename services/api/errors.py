@@ -96,7 +96,7 @@ ERRORS: dict[str, tuple[int, str, str]] = {
         "The ledger's server was lost while it committed; the write may have been done or not.",
         "Repeat the request with the same Idempotency-Key; without one, look before you repeat it.",
     ),
-    # What a drill injects; it says with which status.
+    # An error that a drill injects; it says with which status.
     "injected_error": (
         0,
         "A drill told this instance to answer {status}; this request was not executed.",

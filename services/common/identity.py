@@ -34,7 +34,7 @@ class Identity:
         return {"X-Instance": self.instance, "X-Boot": self.boot}
 
     def state(self, status: str, rows_dropped: int) -> dict[str, object]:
-        """What the probes of every service tell of this process."""
+        """This process, as the probes of every service tell of it."""
         named = {"instance": self.instance, "boot": self.boot}
         return named | {"status": status, "rows_dropped": rows_dropped}
 

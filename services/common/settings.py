@@ -17,7 +17,7 @@ ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 SQLITE_URL = re.compile(r"sqlite:///.+")
 # No password: what is in an environment is in `ps e`, in logs and in bug reports.
 SERVER_URL = re.compile(r"(postgresql|mariadb)://[^/?#\s@:]+@[^/?#\s@]+/[A-Za-z0-9_-]+")
-# What may be a password in a URL that is refused: before the last @, and behind a ?.
+# A password, perhaps, in a URL that is refused: before the last @, and behind a ?.
 SECRET = re.compile(r"(?<=://).*(?=@)|(?<=\?).*")
 PROXY_URL = re.compile(r"https?://[^/?#\s@]+")
 # Half of HMAC-SHA1's block: anything shorter weakens the signature of the session cookie.

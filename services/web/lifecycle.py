@@ -1,4 +1,4 @@
-"""What a worker process does around every request, and what it tells of itself.
+"""A worker process around every request, and its word about itself.
 
 The probes are for the stack; the proxy does not show them outside.
 """

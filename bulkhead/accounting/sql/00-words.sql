@@ -5,7 +5,7 @@ CREATE MACRO root_of(id) AS CASE WHEN contains(id, '.') THEN split_part(id, '.',
 
 -- One of nginx's lists. Attempts are joined by ", ", groups of attempts by " : " (a request that
 -- waited in the request queue, or was redirected, begins a new group); the ":" of an address has no spaces
--- around it. What never came to be is "-" or empty.
+-- around it. An attempt that never came to be is "-" or empty.
 CREATE MACRO list_of(text) AS string_split(replace(text, ' : ', ', '), ', ');
 CREATE MACRO known(element) AS CASE WHEN element IN ('', '-') THEN NULL ELSE element END;
 

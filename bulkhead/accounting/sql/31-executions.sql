@@ -1,5 +1,5 @@
 -- One row an execution: its begin and its end, joined by (instance, boot, n), which names it: two
--- hosts may have the same boots. What was killed meanwhile has no end. A second row of either end
+-- hosts may have the same boots. One that was killed has no end. A second row of either end
 -- makes a second execution of that name.
 CREATE TABLE executions (
     boot VARCHAR NOT NULL,

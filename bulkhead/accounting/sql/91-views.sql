@@ -1,4 +1,4 @@
--- What the judge asks several times.
+-- Questions that the judge asks several times.
 
 -- One row a write that the ledger applied for a request of the client: when it was sent, and when
 -- its client was told that it is done.

@@ -166,7 +166,7 @@ SELECT proxy.id FROM proxy ANTI JOIN executions USING (id, instance, boot)
 WHERE instance IN (SELECT name FROM instances)
 
 -- question: executions without an end though their process lived on
--- A process lived until its last row, and maybe longer. What it was killed with has no end.
+-- A process lived until its last row, and maybe longer. Executions that died with it have no end.
 WITH lives AS (
     SELECT instance, boot, max(greatest(began, coalesce(ended, began))) AS last
     FROM executions GROUP BY ALL
@@ -219,7 +219,7 @@ SELECT (SELECT value FROM account WHERE key = 'watch_rows') IS NOT NULL
 SELECT target FROM lives WHERE kind = 'exit' AND NOT EXISTS (
     FROM states AS s WHERE s.instance = target AND s.state = 'dead'
         AND lives.t BETWEEN s.began - $stall
-            -- What dies again before it was ready has been dead for the observer all along.
+            -- An instance that dies again before it was ready has been dead for the observer.
             AND if(before = 'ready', s.began, s.ended) + $stall
 )
 UNION ALL

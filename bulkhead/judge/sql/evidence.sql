@@ -21,7 +21,7 @@ FROM clocks WHERE least_s > most_s OR coalesce(most_s - least_s > $host_clock, t
 
 -- query impossible_times
 -- A request that is executed again makes its sub-requests again, under the same ids: an execution
--- must fit one of the proxy's attempts with its id. Whoever was given up may begin at any time.
+-- must fit one of the proxy's attempts with its id. A request that was given up may begin at any time.
 SELECT DISTINCT id FROM (
     SELECT client.id FROM executions JOIN client ON client.id = executions.root
     WHERE executions.began < client.sent - $service_clock

@@ -2,7 +2,7 @@
 
 -- query tries_at_targets
 -- A target is names with spaces between them, of instances or of hosts: of a host count the tries
--- at all of its instances. What is neither, as nginx or a database, is not tried by the proxy.
+-- at all of its instances. Other targets, as nginx or a database, are not tried by the proxy.
 WITH targets AS (
     SELECT DISTINCT unnest(string_split(target, ' ')) AS name
     FROM injections WHERE confirmed IS NOT NULL

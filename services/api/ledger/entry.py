@@ -142,7 +142,7 @@ class WriteAnswer(Struct, frozen=True):
 
     @property
     def effect(self) -> Effect:
-        """What this execution did to the ledger."""
+        """The effect of this execution on the ledger."""
         if self.replayed:
             return "replayed"
         return "applied" if self.status < 400 else "none"

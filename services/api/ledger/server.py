@@ -89,7 +89,7 @@ CLAIM = (
     f'INTO {KEYS} ("key", fingerprint, status, body, expires)'
     " VALUES (:key, :fingerprint, 0, '', :expires)"
 )
-# What differs in the schema and the statements. 65535 bytes take an entry whose memo is all
+# The differences in the schema and the statements. 65535 bytes take an entry whose memo is all
 # escapes. One process creates the tables: two at once would find each other's half.
 DIALECTS = {
     "postgresql": {
@@ -330,7 +330,7 @@ _statement = lru_cache(text)
 
 
 def executor(connection: Connection) -> Execute:
-    """What executes the ledger's statements on `connection`."""
+    """The function that executes the ledger's statements on `connection`."""
     return lambda statement, values: connection.execute(_statement(statement), values)
 
 

@@ -68,7 +68,7 @@ FROM_VERSION_1 = "ALTER TABLE effects ADD COLUMN amount BIGINT"
 COLUMNS = ", ".join(LedgerEntry.__struct_fields__)
 ENTRY_BY_ID = f"SELECT {COLUMNS} FROM entries WHERE id = :id"
 STORED_ANSWER = 'SELECT fingerprint, status, body, etag, location FROM {} WHERE "key" = :key'
-# What a list may be limited by -> what that asks of an entry.
+# Limits of a list -> the condition on an entry.
 FILTERS = {
     "before": "seq < :before",
     "account": "account = :account",
