@@ -61,8 +61,8 @@ def when_ready(_server: object) -> None:
 forwarded_allow_ips = "127.0.0.1,::1"
 # One header says it, the one that the proxy sets; by default gunicorn listens to two more.
 secure_scheme_headers = {"X-FORWARDED-PROTO": "https"}
-# A request that the proxy lets through must not fail here: proxy.max_header_kb, which limits a line,
-# is at most 64. Between 8190 bytes and 1 MB (0) gunicorn knows no limit of a request line.
+# A request that the proxy lets through must not fail here. The limit of a line, max_header_kb, is
+# at most 64. Between 8190 bytes and 1 MB (0) gunicorn knows no limit of a request line.
 limit_request_line = 0
 limit_request_field_size = 66 * 1024
 

@@ -38,7 +38,7 @@ def is_adopted(launch: Launcher, name: str = "api-1") -> bool:
     return said in launch.printed(name)
 
 
-def test_it_becomes_the_command_and_notes_who_leads(launch: Launcher) -> None:
+def test_it_becomes_the_command_and_notes_the_leader(launch: Launcher) -> None:
     child = launch.launch("api-1", ["/bin/sleep", "60"])
     found = launch.wait_led("api-1", child)
     assert (launch.home.programs / "api-1").read_text() == f"{found.pid} {found.start_ticks}\n"

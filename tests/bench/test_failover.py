@@ -26,7 +26,7 @@ def test_behind_is_said() -> None:
     assert "BEHIND in worst latency (300 to 117 ms)" in said(failed=0, worst_ms=117)
 
 
-def test_who_answers_few_soon_is_shown_to_answer_few() -> None:
+def test_a_proxy_that_answers_few_soon_is_shown_to_answer_few() -> None:
     line = said(failed=5700, worst_ms=117)
     assert line.endswith(
         "BEHIND in worst latency (300 to 117 ms, of the 5.0 % that it answered well)"

@@ -145,7 +145,7 @@ def test_a_volume_has_no_room_and_then_has_some(
     assert small.request("PUT", f"/api/v1/entries/{volume}", body=entry).status in (200, 201)
 
 
-def test_without_room_for_logs_who_dies_is_started_again(small: Stack) -> None:
+def test_without_room_for_logs_a_dead_program_is_started_again(small: Stack) -> None:
     """supervisord logs each death and each start, and prints what it cannot log."""
     site = site_of(small)
     supervisord = small.status()["supervisord"]["pid"]

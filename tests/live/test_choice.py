@@ -33,7 +33,7 @@ def test_weights_are_spread_out_as_nginx_does_it(tmp_path: Path) -> None:
         assert turns(proxy, 3) == "222"
 
 
-def test_least_conn_gives_to_who_has_fewest(tmp_path: Path) -> None:
+def test_least_conn_gives_to_the_instance_with_fewest(tmp_path: Path) -> None:
     with watched(tmp_path / "home", "services.api.policy=least_conn") as proxy:
         proxy.serve()
         proxy.tell_all("up")
@@ -79,7 +79,7 @@ def test_random_two_takes_the_one_with_fewer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("settings", [("policy=ip_hash",), ("policy=hash", "hash_key=$arg_k")])
-def test_who_knows_nobody_yet_waits(tmp_path: Path, settings: tuple[str, ...]) -> None:
+def test_a_proxy_that_knows_nobody_yet_waits(tmp_path: Path, settings: tuple[str, ...]) -> None:
     """A proxy of several hosts begins like that: requests wait, and nothing is wrong with Lua."""
     with watched(tmp_path / "home", *[f"services.api.{one}" for one in settings], count=2) as proxy:
         names, proxy.names = proxy.names, []

@@ -67,7 +67,7 @@ def leader(stack: Stack, name: str) -> Process:
 
 
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
-def test_nobody_is_killed_but_who_hangs(crowd: Stack, busy: bool) -> None:
+def test_no_process_is_killed_unless_it_hangs(crowd: Stack, busy: bool) -> None:
     with busy_processors(2 * (os.cpu_count() or 1)) if busy else nullcontext():
         began = now()
         pause(WATCHED_S)

@@ -49,7 +49,7 @@ def test_a_total_outage_shorter_than_the_queue_time_costs_nobody_a_failure(tmp_p
         assert {row.gave_up for row in rows} == {""}
 
 
-def test_who_came_first_goes_first(tmp_path: Path) -> None:
+def test_the_request_that_came_first_goes_first(tmp_path: Path) -> None:
     with watched(tmp_path / "home", ONE_WORKER, "services.api.max_in_flight=1", count=1) as proxy:
         proxy.serve()
         proxy.tell_all("down")
@@ -64,7 +64,7 @@ def test_who_came_first_goes_first(tmp_path: Path) -> None:
         assert [one.path for one in proxy.executions()] == [f"/api/{n}" for n in range(12)]
 
 
-def test_who_waited_for_too_long_is_told_so(tmp_path: Path) -> None:
+def test_a_wait_without_instances_ends_with_the_reason(tmp_path: Path) -> None:
     with watched(tmp_path / "home", "proxy.queue_timeout_s=0.3") as proxy:
         proxy.tell_all("down")
         begun = clock.now()
@@ -141,7 +141,7 @@ def test_a_client_that_leaves_waits_no_longer(tmp_path: Path) -> None:
         assert [row.status for row in proxy.rows(4)] == [499, 499, 499, 200]
 
 
-def test_a_reload_lets_nobody_down_who_waits(tmp_path: Path) -> None:
+def test_a_reload_fails_no_request_that_waits(tmp_path: Path) -> None:
     """Workers that are to end serve their waiters as soon as an instance is back."""
     with watched(tmp_path / "home") as proxy:
         proxy.serve()
@@ -182,7 +182,7 @@ def test_no_instance_ever_has_more_than_max_in_flight(tmp_path: Path, workers: i
         assert sum(row.queued > 0 for row in proxy.rows(48)) == 36
 
 
-def test_who_is_queued_for_too_long_is_told_so(tmp_path: Path) -> None:
+def test_a_wait_for_busy_instances_ends_with_the_reason(tmp_path: Path) -> None:
     settings = (
         ONE_WORKER,
         "services.api.max_in_flight=1",

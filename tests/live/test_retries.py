@@ -139,7 +139,7 @@ def test_a_request_under_which_two_hang_is_poison(tmp_path: Path) -> None:
         assert proxy.ask().status == 200
 
 
-def test_who_was_killed_without_hanging_has_one_more_try(tmp_path: Path) -> None:
+def test_an_instance_killed_without_hanging_has_one_more_try(tmp_path: Path) -> None:
     with watched(tmp_path / "home", ROUND_ROBIN, "services.api.hang_s=0.1", count=4) as proxy:
         proxy.serve()
         proxy.tell_all("up")
@@ -255,7 +255,7 @@ def test_a_death_needs_no_budget(tmp_path: Path) -> None:
         assert (row.gave_up, row.statuses) == ("", "502 : 200")
 
 
-def test_who_failed_a_moment_ago_is_the_last_choice(tmp_path: Path) -> None:
+def test_an_instance_that_failed_a_moment_ago_is_the_last_choice(tmp_path: Path) -> None:
     """A dead instance that nginx calls up costs one refused connect in half a second, not many."""
     with watched(tmp_path / "home", ONE_WORKER, ROUND_ROBIN) as proxy:
         proxy.serve("api-2", "api-3")

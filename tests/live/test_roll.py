@@ -45,7 +45,7 @@ def test_a_roll_of_nobody_is_refused(stack: Stack) -> None:
     assert "roll api-3 nginx: no such service or instance; there are api, web, and" in done.stderr
 
 
-def test_a_roll_says_at_once_who_is_stopped(stack: Stack) -> None:
+def test_a_roll_names_a_stopped_instance_at_once(stack: Stack) -> None:
     """It drains no instance while another of its service does not serve."""
     Supervisord(stack.home.supervisor_socket).stop("api-1")
     began = now()

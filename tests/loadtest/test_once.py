@@ -133,5 +133,5 @@ def test_a_connection_that_is_refused_or_never_accepted(ends: dict[str, ClientRo
     assert ends["full"].status == ends["refused"].status == 0
 
 
-def test_a_cut_answer_still_says_who_made_it_and_how_much_came(ends: dict[str, ClientRow]) -> None:
+def test_a_cut_answer_still_has_its_instance_and_its_size(ends: dict[str, ClientRow]) -> None:
     assert (ends["short"].instance, ends["short"].bytes) == ("api-1", 2)

@@ -106,7 +106,7 @@ def test_an_end_has_its_class(ends: dict[str, ClientRow], path: str, end: tuple[
     assert (ends[path].status, ends[path].error) == end
 
 
-def test_a_cut_answer_still_says_who_made_it_and_how_much_came(ends: dict[str, ClientRow]) -> None:
+def test_a_cut_answer_still_has_its_instance_and_its_size(ends: dict[str, ClientRow]) -> None:
     assert (ends["/short"].instance, ends["/short"].bytes) == ("api-1", 2)
     assert ends["/trickle"].bytes > 0
 

@@ -113,7 +113,7 @@ def test_nothing_is_lost_and_nobody_holds_the_old_file(writers: Writers) -> None
     assert done.bytes == len("before\n")
 
 
-def test_who_has_no_handler_is_not_signalled_and_is_named(writers: Writers) -> None:
+def test_a_process_without_a_handler_is_named_and_not_signalled(writers: Writers) -> None:
     rows = writers.home.service_rows
     one = writers.start(rows, handles=False)
     writers.write(one, "before")

@@ -35,7 +35,7 @@ def test_every_program_is_in_it_and_nothing_else() -> None:
     assert "watch" not in by_name(rendered("stack.watch=false", "proxy.balancer=nginx"))
 
 
-def test_who_tells_nginx_nothing_announces_nothing() -> None:
+def test_a_watchdog_that_tells_nginx_nothing_announces_nothing() -> None:
     assert rendered("proxy.closing_s=2")["closing_s"] == 2
     assert rendered()["peers"] is True
     assert rendered("proxy.listen=127.0.0.1:9000")["public"] == "127.0.0.1:9000"
@@ -45,7 +45,7 @@ def test_who_tells_nginx_nothing_announces_nothing() -> None:
     assert (native["peers"], native["closing_s"]) == (False, 0)
 
 
-def test_those_who_read_it_understand_it(tmp_path: Path) -> None:
+def test_its_readers_understand_it(tmp_path: Path) -> None:
     topology = load(Path("stack.toml"), [f"stack.home={tmp_path}", "services.web.grace_s=3"])
     file = render_watch(topology, PYTHON)
     file.path.parent.mkdir()

@@ -96,7 +96,7 @@ def test_hosts_have_the_same_order_on_every_proxy(proxy: Proxy) -> None:
     assert proxy.hear(SAID) == [UP, other]
 
 
-def test_who_has_just_begun_to_listen_does_not_know_yet(
+def test_a_proxy_that_has_just_begun_to_listen_does_not_know_yet(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not proxy.hosts.has_listened()
@@ -111,7 +111,7 @@ def test_a_stranger_is_not_heard(proxy: Proxy) -> None:
     assert proxy.reports == []
 
 
-def test_who_is_silent_is_down_and_who_speaks_is_back(
+def test_a_silent_host_is_down_and_one_that_speaks_is_back(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watched, "SILENT_S", 0.2)

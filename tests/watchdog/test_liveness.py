@@ -31,7 +31,7 @@ def test_time_in_which_it_waited_for_a_processor_does_not_count() -> None:
     assert liveness.judge(12.2, sleeping(waited=8.6), HANG_S) == "no turn for 0.60 s"
 
 
-def test_who_computes_without_a_turn_hangs_also_on_a_busy_machine() -> None:
+def test_a_process_that_computes_hangs_also_on_a_busy_machine() -> None:
     liveness = Liveness(last_heartbeat=10.0, queued_before=0.0)
     samples = [
         liveness.judge(10.0 + i / 10, Sample("R", 0.05 * i, 0.05 * i), HANG_S) for i in range(12)
@@ -40,7 +40,7 @@ def test_who_computes_without_a_turn_hangs_also_on_a_busy_machine() -> None:
     assert samples[11] == "no turn for 0.55 s"
 
 
-def test_who_waits_for_a_processor_at_this_moment_is_not_judged() -> None:
+def test_a_process_that_waits_for_a_processor_is_not_judged() -> None:
     """The kernel adds a wait to the counter when it is over."""
     liveness = Liveness(last_heartbeat=10.0, queued_before=0.0)
     assert liveness.judge(10.1, Sample("R", 1.0, 0.0), HANG_S) == ""
@@ -94,7 +94,7 @@ def test_a_stopped_process_hangs_sooner() -> None:
     assert liveness.judge(10.35, stopped, HANG_S) == "stopped for 0.25 s"
 
 
-def test_who_is_continued_in_time_lives() -> None:
+def test_a_process_that_is_continued_in_time_lives() -> None:
     liveness = Liveness(last_heartbeat=10.0, queued_before=0.0)
     stopped = Sample("T", 1.0, 0.0)
     assert liveness.judge(10.1, stopped, HANG_S) == ""
@@ -103,7 +103,7 @@ def test_who_is_continued_in_time_lives() -> None:
     assert liveness.judge(10.44, stopped, HANG_S) == ""
 
 
-def test_who_is_held_by_a_debugger_lives_and_begins_anew() -> None:
+def test_a_process_held_by_a_debugger_lives_and_begins_anew() -> None:
     liveness = Liveness(last_heartbeat=10.0, queued_before=0.0)
     assert liveness.judge(60.0, Sample("t", 1.0, 0.0), HANG_S) == ""
     assert liveness.judge(60.4, sleeping(), HANG_S) == ""
@@ -120,7 +120,7 @@ def test_time_in_which_it_waited_for_a_disk_does_not_count() -> None:
 
 
 @pytest.mark.parametrize("state", [GONE, "Z", "X"])
-def test_who_has_ended_does_not_hang(state: str) -> None:
+def test_a_process_that_has_ended_does_not_hang(state: str) -> None:
     """Its counters are gone: what it had waited in its life would count as silence."""
     liveness = Liveness(last_heartbeat=10.0, queued_before=7.0)
     assert liveness.judge(10.1, Sample(state, 0.0, 0.0), HANG_S) == ""

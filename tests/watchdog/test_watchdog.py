@@ -270,7 +270,7 @@ def test_an_nginx_that_starts_anew_is_told_anew(tmp_path: Path) -> None:
         assert "watch:" not in (stack.home.log / "watch.log").read_text()
 
 
-def test_who_drains_or_is_taken_out_is_out(tmp_path: Path) -> None:
+def test_an_instance_that_drains_or_is_drained_is_out(tmp_path: Path) -> None:
     api = Service("api-1", environment={"DRAIN": "0.5"})
     with little(tmp_path, api, Service("api-2"), peers=True) as stack:
         nginx = stack.nginx()

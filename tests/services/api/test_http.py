@@ -74,7 +74,7 @@ def _start_ticks(pid: int) -> str:
         ("GET", "/api/v1/work?ms=x"),
     ],
 )
-def test_every_answer_names_who_made_it(api: Api, method: str, target: str) -> None:
+def test_every_answer_names_its_process(api: Api, method: str, target: str) -> None:
     given = api.request(method, target, headers={"X-Request-ID": "given-by-client"})
     assert given.headers["X-Instance"] == "api-1"
     assert given.headers["X-Boot"].startswith(f"{api.process.pid}.")
