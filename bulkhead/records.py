@@ -180,7 +180,7 @@ class Event(msgspec.Struct, frozen=True):
     - inject, confirmed, heal, healed: the four moments of one injection, number `n` of the run:
       begun, proved to be in force, undoing begun, proved to be undone. `fault` names it,
       `target` what it was done to, `detail` gives the proof.
-    - failed: injection `n` could not be done, did not take hold, or could not be undone.
+    - failed: injection `n` could not be done, was not confirmed, or could not be undone.
     - skipped: injection `n` had nothing to be done to.
     - state: what is seen of process `target` from outside; `detail` is up, dead or stopped.
     """

@@ -254,11 +254,11 @@ def confirmed(
         if in_force():
             return True
         if site.ending.is_set():
-            raise FaultError(f"did not take hold before the run ended: {awaited}")
+            raise FaultError(f"was not confirmed before the run ended: {awaited}")
         return False
 
     if not wait_until(look, timeout_s):
-        raise FaultError(f"did not take hold within {timeout_s:g} s: {awaited}")
+        raise FaultError(f"was not confirmed within {timeout_s:g} s: {awaited}")
     return awaited
 
 

@@ -82,7 +82,7 @@ def apply(site: Site, targets: Targets, **settings: float) -> Steps:
             state = ask(door, "GET")
             said = {name: state.get(name) for name in settings}
             if said != settings:
-                raise FaultError(f"did not take hold: pid {each.pid} says {said}")
+                raise FaultError(f"was not confirmed: pid {each.pid} says {said}")
         names = ", ".join(target.name for target in targets)
         given = ", ".join(f"{name} {value:g}" for name, value in settings.items())
         yield f"{names}: every process says {given}"
@@ -170,7 +170,7 @@ def poison(site: Site, targets: Targets, hang: bool = False) -> Steps:
         told = listening(site, targets)
         poisoned = [str(each.pid) for each, door in told.items() if takes(each, door)]
         if not poisoned:
-            raise FaultError("did not take hold: every process died before it was told")
+            raise FaultError("was not confirmed: every process died before it was told")
         yield f"pids {', '.join(poisoned)} say poison {fate}"
     finally:
         proof = clear(site, targets)

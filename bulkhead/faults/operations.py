@@ -103,7 +103,7 @@ def scale(
         names_before = {instance.name for instance in before}
         added = [instance for instance in after if instance.name not in names_before]
         if not added:
-            raise FaultError(f"did not take hold: {service} has {len(after)} instances, as before")
+            raise FaultError(f"was not confirmed: {service} has {len(after)} instances, as before")
         confirmed(site, "the new instances answer", lambda: all(map(site.answers, added)))
         names = ", ".join(instance.name for instance in added)
         yield f"answer: {names}"

@@ -24,9 +24,9 @@ def faults_confirmed(case: Case) -> Check:
     found = []
     if began != case.planned:
         found.append(f"{began} injections, though {case.planned} were planned")
-    found += _named(case, "confirmed IS NULL AND NOT skipped", "did not take hold")
+    found += _named(case, "confirmed IS NULL AND NOT skipped", "was not confirmed")
     if case.planned and not confirmed:
-        found.append("not one injection took hold")
+        found.append("not one injection was confirmed")
     if 2 * skipped > began:
         found.append(f"{skipped} of {began} injections found nothing to be done to")
     figure = f"{confirmed} of {case.planned} confirmed, {skipped} skipped"

@@ -196,7 +196,7 @@ def _cells(account: DuckDBPyConnection, axis: Axis) -> list[Cell]:
 def _injections(account: DuckDBPyConnection, axis: Axis) -> list[Row]:
     """All of them, in order of time; one that was not proved to be healed lasts to the end.
 
-    `in_force` is whether it ever took hold; `problem` why it did not, or could not be undone.
+    `in_force` is whether it was ever confirmed; `problem` why it did not, or could not be undone.
     """
     return records(
         account,

@@ -78,7 +78,7 @@ def test_an_instance_is_continued_when_the_run_ends_before_its_queue_is_full(
 ) -> None:
     fault = make("accept_queue", {})
     echo_site.ending.set()
-    with pytest.raises(FaultError, match="did not take hold before the run ended"):
+    with pytest.raises(FaultError, match="was not confirmed before the run ended"):
         fault.injected(echo_site, (instance(echo_site, "api-4"),)).__enter__()
     assert are_stopped(echo_site, "api-4") == [False]
     assert ask(echo_site, "api-4").instance == "api-4"

@@ -1,4 +1,4 @@
-"""Every fault of hosts, done to real hosts: it takes hold, it is undone, and a mistake is told."""
+"""Every fault of hosts, done to real hosts: it is confirmed and undone, and a mistake is told."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -183,7 +183,7 @@ def test_what_does_not_take_hold_is_healed_and_says_what_was_awaited(
     site: Site, targets: Targets
 ) -> None:
     fault = told(takes_hold=False)
-    message = r"^did not take hold within 0\.1 s: it is there$"
+    message = r"^was not confirmed within 0\.1 s: it is there$"
     with pytest.raises(FaultError, match=message), fault.injected(site, targets):
         pytest.fail("the block must not run")
     assert fault.said == ["healed", "done", "healed"]
@@ -225,7 +225,7 @@ def test_the_end_of_the_run_cuts_only_the_wait_for_the_proof_short(
     wait_until("the fault is done", lambda: "done" in fault.said)
     site.ending.set()
     thread.join(10)
-    assert said == ["did not take hold before the run ended: it is there"]
+    assert said == ["was not confirmed before the run ended: it is there"]
     assert fault.said == ["healed", "done", "healed"]
 
 

@@ -41,7 +41,7 @@ def test_a_fault_that_did_not_take_hold(run: MadeRun) -> None:
 def test_a_fault_of_which_nothing_more_is_known(run: MadeRun) -> None:
     run.injection(2, "hang", "api-2", 109, confirmed=None, heal=None, healed=None)
     assert_invalid(
-        judged(run, planned=2), "faults_confirmed", says="injection 2: did not take hold"
+        judged(run, planned=2), "faults_confirmed", says="injection 2: was not confirmed"
     )
 
 
@@ -60,7 +60,7 @@ def test_a_run_in_which_every_injection_was_skipped(run: MadeRun) -> None:
     run.events[:] = [one for one in run.events if not one.fault]
     run.injection(1, "kill", "any api", KILL, skipped="nothing was alive")
     verdict = judged(run)
-    assert_invalid(verdict, "faults_confirmed", says="not one injection took hold", count=2)
+    assert_invalid(verdict, "faults_confirmed", says="not one injection was confirmed", count=2)
 
 
 # faults_healed

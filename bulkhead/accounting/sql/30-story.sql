@@ -23,7 +23,7 @@ FROM (
 WHERE name <> 'end'
 ORDER BY began;
 
--- One row an injection, with its four moments. `detail` is the proof that it took hold, `problem`
+-- One row an injection, with its four moments. `detail` is the proof that it was in force, `problem`
 -- why it did not or was not undone.
 CREATE TABLE injections AS
 SELECT n,
