@@ -22,10 +22,17 @@ def test_an_older_write_that_overwrites_a_newer_one_is_stale(run: MadeRun) -> No
     assert verdict.figures["stale"] == 1
 
 
-def test_a_late_write_of_a_client_that_had_given_up_is_stale(run: MadeRun) -> None:
-    gave_up = {"done": 110.14, "status": 0, "error": "timeout", "instance": ""}
-    writes(run, older=gave_up, newer={}, first="newer")
+def test_a_late_write_that_timed_out_for_its_client_is_stale(run: MadeRun) -> None:
+    timed_out = {"done": 110.14, "status": 0, "error": "timeout", "instance": ""}
+    writes(run, older=timed_out, newer={}, first="newer")
     assert_fails(judged(run, indeterminate=1), "nothing_stale", "older")
+
+
+def test_a_late_write_of_a_client_that_left_by_its_own_choice_is_not_stale(run: MadeRun) -> None:
+    """Its instance goes on with it, whatever the client does next."""
+    left = {"done": 110.14, "status": 0, "error": "gave_up", "instance": ""}
+    writes(run, older=left, newer={}, first="newer")
+    assert judged(run, indeterminate=1).verdict == "PASS"
 
 
 def test_writes_that_overlap_may_be_applied_in_either_order(run: MadeRun) -> None:

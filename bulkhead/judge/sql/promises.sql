@@ -120,17 +120,18 @@ ORDER BY min(began)
 -- rule nothing_stale: newer writes overwritten by older ones
 -- No write overtook an acknowledged one that was sent only after it had ended. Per entry, in the
 -- order of application: was any acknowledged write before this one sent later than this one's
--- client was done with it? Writes that overlap may be applied in either order.
+-- client was done with it? Writes that overlap may be applied in either order. A write whose client
+-- hung up by its own choice goes on at its instance, so it overlaps with all that follows.
 SELECT root FROM (
     SELECT
-        effects.seq, effects.root, client.done,
+        effects.seq, effects.root, client.done, client.error,
         max(CASE WHEN client.acknowledged THEN client.sent END) OVER (
             PARTITION BY effects.entry_id ORDER BY effects.seq
             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS newest_sent
     FROM effects JOIN client ON client.id = effects.root
 )
-WHERE newest_sent > done
+WHERE newest_sent > done AND error <> 'gave_up'
 ORDER BY seq
 
 -- rule linearizable: answers or writes that no order explains
