@@ -43,9 +43,9 @@ def test_every_bound_is_documented_with_its_default() -> None:
     }
     upper, _, rest = section("The bounds of a drill").partition("Others that FAIL")
     assert names(upper) == list(UPPER)
-    assert names(rest.partition("Lower bounds")[2].partition("What the run itself")[0]) == list(
-        LOWER
-    )
+    assert names(
+        rest.partition("Lower bounds")[2].partition("Bounds on the run itself")[0]
+    ) == list(LOWER)
 
 
 def test_every_figure_is_documented() -> None:
