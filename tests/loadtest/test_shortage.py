@@ -65,35 +65,30 @@ def check(rows: list[ClientRow], said: str) -> None:
     assert {row.error for row in rows} <= {"", "unsent", "stopped"}
 
 
-@pytest.mark.live
-def test_a_closed_load_without_files_has_requests_that_were_not_sent(tmp_path: Path) -> None:
+def closed_load(folder: Path, most_files: int) -> list[ClientRow]:
+    """The rows of 90 users who are never answered, and who may open FILES files, or so many."""
+    rows = folder / "client.jsonl"
+    limited = ["prlimit", f"--nofile={FILES}:{most_files}"]
+    words = ["--headless", "-u", "90", "-r", "90", "-t", "4s", "-s", "0"]
     with Misbehaving(("/silent",)) as server:
-        rows = tmp_path / "client.jsonl"
         asked = {"proxy_url": server.url, "rows": rows}
-        env = running.environment(tmp_path / "settings.json", asked)
-        words = ["--headless", "-u", "90", "-r", "90", "-t", "4s", "-s", "0"]
-        limited = ["prlimit", f"--nofile={FILES}:{FILES}"]
+        env = running.environment(folder / "settings.json", asked)
         subprocess.run(
             [*limited, *running.command(running.LOCUSTFILE, *words)],
             env=env, capture_output=True, timeout=60, check=False,
         )  # fmt: skip
-    check(running.client_rows(rows), NO_FILE)
+    return running.client_rows(rows)
+
+
+@pytest.mark.live
+def test_a_closed_load_without_files_has_requests_that_were_not_sent(tmp_path: Path) -> None:
+    check(closed_load(tmp_path, FILES), NO_FILE)
 
 
 @pytest.mark.live
 def test_a_soft_limit_is_no_limit(tmp_path: Path) -> None:
     """Locust leaves it as it is where it cannot have 10,000."""
-    with Misbehaving(("/silent",)) as server:
-        rows = tmp_path / "client.jsonl"
-        asked = {"proxy_url": server.url, "rows": rows}
-        env = running.environment(tmp_path / "settings.json", asked)
-        words = ["--headless", "-u", "90", "-r", "90", "-t", "4s", "-s", "0"]
-        limited = ["prlimit", f"--nofile={FILES}:400"]
-        subprocess.run(
-            [*limited, *running.command(running.LOCUSTFILE, *words)],
-            env=env, capture_output=True, timeout=60, check=False,
-        )  # fmt: skip
-    found = running.client_rows(rows)
+    found = closed_load(tmp_path, 400)
     assert len(found) > FILES
     assert {row.error for row in found} == {"stopped"}
 
